@@ -1,0 +1,1 @@
+"""Engines: what turns a prompt into words and decisions, behind one contract."""
