@@ -1,0 +1,435 @@
+"""Scenes and characters from files, validated, with errors that name file, line and field.
+
+A scene is a folder: `scene.yaml`, and one file a character in `characters/`. The JSON Schemas for
+editors are made from the same models (`json_schemas`). Knows nothing of live scenes or engines.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import jsonschema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+from npcserver.errors import SceneError
+
+Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Text = Annotated[str, Field(min_length=1, max_length=600)]
+Short = Annotated[str, Field(min_length=1, max_length=160)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Position = tuple[Number, Number, Number]
+Face = Literal["neutral", "happy", "angry", "sad", "relaxed", "surprised"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_ARG_OPTIONS = 24
+"""More choices than this for one argument cannot be scored in a turn's time."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Place(_Strict):
+    """Somewhere to stand. Units are metres; y is up; `size` is width (x) and depth (z)."""
+
+    name: Short
+    about: Text
+    position: Position
+    size: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]]
+    earshot: Annotated[Number, Field(gt=0)] = 10.0
+    """How far a talking voice carries here; a shout carries four times as far."""
+
+
+class Prop(_Strict):
+    """A thing in a place that actions can be done to."""
+
+    name: Short
+    place: Id
+    position: Position | None = None
+    about: Text | None = None
+
+
+class Emotion(_Strict):
+    """A feeling a character can show. `word` is how the prompt says it, `face` a VRM preset."""
+
+    word: Annotated[str, Field(min_length=1, max_length=20, pattern=r"^[^\s();:,]+$")]
+    face: Face
+
+
+class Action(_Strict):
+    """Something a character can do besides talking.
+
+    `words` is how the prompt says it, as in `(angry; refuses service to Kit)`.
+    """
+
+    words: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^();:,]+$")]
+    target: Literal["none", "player", "npc", "prop", "place"] = "none"
+    targets: list[Id] = []
+    """Only these props, places or characters; empty means any."""
+    args: dict[str, Any] = {}
+    """A JSON Schema `properties` map. Each must be an enum, a boolean, or a small integer range."""
+
+    def schema_of_args(self) -> dict[str, Any]:
+        """The whole JSON Schema that an action's `args` fulfil."""
+        return {
+            "type": "object",
+            "properties": self.args,
+            "required": list(self.args),
+            "additionalProperties": False,
+        }
+
+
+class Event(_Strict):
+    """Something the world can tell the scene; `words` is how characters perceive it."""
+
+    words: Text
+    args: dict[str, Any] = {}
+    required: list[str] = []
+
+
+class CastMember(_Strict):
+    """Which character stands where."""
+
+    character: Id
+    place: Id
+    position: Position | None = None
+
+
+class Scene(_Strict):
+    """`scene.yaml`: the places, things, feelings, deeds and people of a scene."""
+
+    name: Short
+    language: Literal["en", "zh"]
+    about: Text
+    entrance: Id
+    places: Annotated[dict[Id, Place], Field(min_length=1, max_length=64)]
+    props: Annotated[dict[Id, Prop], Field(max_length=128)] = {}
+    emotions: Annotated[dict[Id, Emotion], Field(min_length=2, max_length=16)]
+    actions: Annotated[dict[Id, Action], Field(max_length=24)] = {}
+    events: Annotated[dict[Id, Event], Field(max_length=64)] = {}
+    cast: Annotated[list[CastMember], Field(min_length=1, max_length=32)]
+
+
+class Example(_Strict):
+    """What somebody says to the character, and what the character answers."""
+
+    line: Text
+    reply: Text
+    emotion: Id
+    action: Id | None = None
+    target: str | None = None
+    args: dict[str, Any] = {}
+
+
+class Character(_Strict):
+    """`characters/<id>.yaml`: who somebody is, and how they speak."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^();:,\n]+$")]
+    aliases: list[Short] = []
+    glyph: Annotated[str, Field(min_length=1, max_length=4)] = "🙂"
+    """A character or emoji that stands for them where no picture is."""
+    about: Text
+    voice: Text
+    wants: list[Text] = []
+    knows: list[Text] = []
+    hides: list[Text] = []
+    """Secrets. They never enter a prompt."""
+    resting: Id
+    """The emotion they wear when nothing happens."""
+    actions: list[Id] = []
+    examples: Annotated[list[Example], Field(min_length=3)]
+
+
+@dataclass(frozen=True)
+class LoadedScene:
+    """A scene with its characters, by id; the folder's name is the scene's id."""
+
+    id: str
+    scene: Scene
+    characters: dict[str, Character]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: where, and what to do."""
+
+    file: Path
+    line: int
+    field: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field}: {self.advice}"
+
+
+@dataclass
+class _Document:
+    """A YAML file that remembers on which line each of its fields stands."""
+
+    file: Path
+    data: Any
+    faults: list[Fault] = field(default_factory=list)
+
+    def fault(self, path: tuple[str | int, ...], advice: str) -> None:
+        name = ".".join(str(part) for part in path) or "file"
+        self.faults.append(Fault(self.file, self._line(path), name, advice))
+
+    def _line(self, path: tuple[str | int, ...]) -> int:
+        node, line = self.data, 1
+        for part in path:
+            if isinstance(node, CommentedMap) and part in node:
+                line = node.lc.key(part)[0] + 1
+            elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+                line = node.lc.item(part)[0] + 1
+            else:
+                break
+            node = node[part]
+        return int(line)
+
+
+def load_scenes(folder: Path) -> dict[str, LoadedScene]:
+    """Every scene below `folder`, by id.
+
+    Raises:
+        SceneError: with every fault found, one a line.
+    """
+    folders = sorted(path.parent for path in folder.glob("*/scene.yaml"))
+    if not folders:
+        raise SceneError(
+            f"{folder}: no scenes here; a scene is a folder that holds a scene.yaml"
+        )
+    scenes, faults = {}, []
+    for path in folders:
+        try:
+            scenes[path.name] = load_scene(path)
+        except SceneError as error:
+            faults.append(error.message)
+    if faults:
+        raise SceneError("\n".join(faults))
+    return scenes
+
+
+def load_scene(folder: Path) -> LoadedScene:
+    """One scene from its folder.
+
+    Raises:
+        SceneError: with every fault found, one a line.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", folder.name):
+        raise SceneError(
+            f"{folder}:1: folder: name a scene's folder in small letters, digits, _ and -"
+        )
+    document = _read(folder / "scene.yaml")
+    scene = _validate(document, Scene)
+    characters: dict[str, tuple[_Document, Character]] = {}
+    documents = [document]
+    for path in sorted((folder / "characters").glob("*.yaml")):
+        documents.append(_read(path))
+        if character := _validate(documents[-1], Character):
+            characters[path.stem] = (documents[-1], character)
+    if scene is not None:
+        _check_scene(document, scene, folder)
+        for each, character in characters.values():
+            _check_character(each, character, scene)
+    faults = [fault for each in documents for fault in each.faults]
+    if faults or scene is None:
+        raise SceneError("\n".join(str(fault) for fault in faults))
+    cast = {member.character: characters[member.character][1] for member in scene.cast}
+    return LoadedScene(folder.name, scene, cast, folder)
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schemas of a scene's files, for editors."""
+    return {
+        "scene.schema.json": Scene.model_json_schema(),
+        "character.schema.json": Character.model_json_schema(),
+    }
+
+
+def argument_options(schema: dict[str, Any]) -> list[Any]:
+    """The values an action's argument may take, in order.
+
+    Raises:
+        ValueError: the schema allows too many to score, or is not one that can be listed.
+    """
+    if "enum" in schema:
+        options = list(schema["enum"])
+    elif schema.get("type") == "boolean":
+        options = [True, False]
+    elif schema.get("type") == "integer" and {"minimum", "maximum"} <= schema.keys():
+        options = list(range(schema["minimum"], schema["maximum"] + 1))
+    else:
+        raise ValueError("use an enum, a boolean, or an integer with minimum and maximum")
+    if not 1 <= len(options) <= MAX_ARG_OPTIONS:
+        raise ValueError(f"allows {len(options)} values; 1 to {MAX_ARG_OPTIONS} can be scored")
+    return options
+
+
+def _read(path: Path) -> _Document:
+    try:
+        data = YAML().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SceneError(f"{path}:1: file: is missing; create it") from None
+    except UnicodeDecodeError:
+        raise SceneError(f"{path}:1: file: is not UTF-8; save it as UTF-8") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SceneError(f"{path}:{line}: file: is not YAML: {error.problem}") from None
+    return _Document(path, data)
+
+
+def _validate(document: _Document, model: type[Model]) -> Model | None:
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            where = tuple(part for part in fault["loc"] if part != "[key]")
+            document.fault(where, _advice(fault["type"], fault["msg"], model))
+        return None
+
+
+def _advice(kind: str, message: str, model: type[BaseModel]) -> str:
+    if kind == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling"
+    if kind == "missing":
+        return "is missing; add it"
+    return message[0].lower() + message[1:]
+
+
+def _check_scene(document: _Document, scene: Scene, folder: Path) -> None:
+    _known(document, ("entrance",), scene.entrance, scene.places, "place")
+    for key, prop in scene.props.items():
+        _known(document, ("props", key, "place"), prop.place, scene.places, "place")
+    cast = [member.character for member in scene.cast]
+    for index, member in enumerate(scene.cast):
+        where = ("cast", index)
+        _known(document, (*where, "place"), member.place, scene.places, "place")
+        if not (folder / "characters" / f"{member.character}.yaml").exists():
+            document.fault(
+                (*where, "character"), f"there is no characters/{member.character}.yaml; add it"
+            )
+        if cast.index(member.character) != index:
+            document.fault((*where, "character"), "is in the cast twice; remove one")
+    for key, action in scene.actions.items():
+        _check_action(document, ("actions", key), action, scene)
+    for key, event in scene.events.items():
+        for name, schema in event.args.items():
+            _check_schema(document, ("events", key, "args", name), schema)
+        for name in event.required:
+            _known(document, ("events", key, "required"), name, event.args, "argument")
+    for path in sorted((folder / "characters").glob("*.yaml")):
+        if path.stem not in cast:
+            document.fault(("cast",), f"characters/{path.name} is not in the cast; add or delete it")
+
+
+def _check_action(
+    document: _Document, where: tuple[str, ...], action: Action, scene: Scene
+) -> None:
+    kinds: dict[str, Any] = {
+        "prop": scene.props,
+        "place": scene.places,
+        "npc": {member.character: member for member in scene.cast},
+    }
+    if action.targets and action.target not in kinds:
+        document.fault((*where, "targets"), "only a prop, place or npc can be listed; remove it")
+    for index, target in enumerate(action.targets):
+        if action.target in kinds:
+            _known(
+                document, (*where, "targets", index), target, kinds[action.target], action.target
+            )
+    for name, schema in action.args.items():
+        place = (*where, "args", name)
+        if not _check_schema(document, place, schema):
+            continue
+        try:
+            options = argument_options(schema)
+        except ValueError as error:
+            document.fault(place, str(error))
+            continue
+        for option in options:
+            if not isinstance(option, str | bool | int) or set(str(option)) & set("();:,\n"):
+                document.fault(place, "values are words without ( ) ; : or , — or numbers")
+
+
+def _check_schema(document: _Document, where: tuple[str | int, ...], schema: Any) -> bool:
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        document.fault(where, f"is not a JSON Schema: {error.message}")
+        return False
+    return True
+
+
+def _check_character(document: _Document, character: Character, scene: Scene) -> None:
+    _known(document, ("resting",), character.resting, scene.emotions, "emotion")
+    for index, action in enumerate(character.actions):
+        _known(document, ("actions", index), action, scene.actions, "action")
+    for index, example in enumerate(character.examples):
+        where = ("examples", index)
+        _known(document, (*where, "emotion"), example.emotion, scene.emotions, "emotion")
+        for text, key in ((example.line, "line"), (example.reply, "reply")):
+            if "\n" in text.strip():
+                document.fault((*where, key), "is one line; remove the line breaks")
+        if example.action is not None:
+            _check_example_action(document, where, example, character, scene)
+        elif example.target is not None or example.args:
+            document.fault((*where, "action"), "is missing; a target or args belong to an action")
+
+
+def _check_example_action(
+    document: _Document,
+    where: tuple[str | int, ...],
+    example: Example,
+    character: Character,
+    scene: Scene,
+) -> None:
+    assert example.action is not None
+    if example.action not in character.actions:
+        allowed = ", ".join(character.actions) or "none"
+        document.fault((*where, "action"), f"not one of the character's actions ({allowed})")
+        return
+    action = scene.actions.get(example.action)
+    if action is None:
+        return
+    if action.target in ("none", "player"):
+        if example.target is not None:
+            document.fault((*where, "target"), f"a target of kind {action.target} is not written")
+    elif example.target not in target_ids(action, scene):
+        document.fault((*where, "target"), f"is not a declared {action.target} for this action")
+    for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(example.args):
+        document.fault((*where, "args"), error.message)
+
+
+def target_ids(action: Action, scene: Scene) -> list[str]:
+    """The ids an action may be aimed at, players left out (they come and go)."""
+    every: dict[str, list[str]] = {
+        "prop": list(scene.props),
+        "place": list(scene.places),
+        "npc": [member.character for member in scene.cast],
+    }
+    return action.targets or every.get(action.target, [])
+
+
+def _known(
+    document: _Document,
+    where: tuple[str | int, ...],
+    name: str,
+    known: Any,
+    kind: str,
+) -> None:
+    if name not in known:
+        choices = ", ".join(sorted(known)) or "none"
+        document.fault(where, f"there is no {kind} {name!r}; declared are {choices}")
+
+
+def example_texts(character: Character) -> Iterator[str]:
+    """What each example is about, for finding the ones that fit a line."""
+    for example in character.examples:
+        yield f"{example.line} {example.reply}"

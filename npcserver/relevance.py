@@ -1,0 +1,56 @@
+"""How much one text is about another: overlap of words that carry meaning, rare ones counting more.
+
+English words and Chinese character pairs alike. Knows nothing of models or scenes.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+_STOP = frozenset(
+    """a about all am an and any are as at be been but by can could did do does for from get go got
+    had has have he her here him his how i if in is it its just let like me my no not of on one or
+    our out say see she should so some tell than that the their them then there they this to up us
+    was we well were what when where which who why will with would you your""".split()
+)
+_ENGLISH = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_CHINESE = re.compile(r"[\u3400-\u9fff]+")
+
+
+def _stem(word: str) -> str:
+    word = word.split("'")[0]
+    for ending in ("ing", "ies", "es", "ed", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word
+
+
+@lru_cache(maxsize=8192)
+def terms(text: str) -> frozenset[str]:
+    """The terms of a text: stemmed English words and Chinese character pairs."""
+    found = {_stem(word) for word in _ENGLISH.findall(text.lower()) if word not in _STOP}
+    for run in _CHINESE.findall(text):
+        found.update(run[i : i + 2] for i in range(len(run) - 1))
+        if len(run) == 1:
+            found.add(run)
+    return frozenset(found)
+
+
+def rank(query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
+    """Indexes of `texts` that share a term with `query`, best first, with their scores.
+
+    The score is the summed inverse document frequency of the shared terms over the square root of
+    the text's length in terms; ties keep the given order.
+    """
+    wanted = terms(query)
+    bags = [terms(text) for text in texts]
+    frequency = Counter(term for bag in bags for term in bag)
+    scored = []
+    for index, bag in enumerate(bags):
+        shared = wanted & bag
+        if shared:
+            weight = sum(math.log(1 + len(texts) / frequency[term]) for term in shared)
+            scored.append((index, weight / math.sqrt(len(bag))))
+    return sorted(scored, key=lambda pair: -pair[1])
