@@ -1,7 +1,7 @@
-"""Settings: a file, then the environment, then flags; the later wins. One model, each documented.
+"""Settings: a file, then the environment, then flags; the later wins.
 
-The file is `npcserver.toml` in the working folder, or the one named by `--config`. A variable of the
-environment is `NPCSERVER_` and the setting's name in capitals.
+The file is `npcserver.toml` in the working folder, or the one named by `--config`. A variable of
+the environment is `NPCSERVER_` and the setting's name in capitals.
 """
 
 import tomllib

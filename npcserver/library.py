@@ -65,7 +65,9 @@ class Emotion(_Strict):
 class Action(_Strict):
     """Something a character can do besides talking.
 
-    `words` is how the prompt says it, as in `(angry; refuses service to Kit)`.
+    `words` is how the prompt says it, as in `(angry; refuses service to Kit)`. `{target}` and the
+    name of an argument in braces stand for what is chosen; where `{target}` is not written it comes
+    last.
     """
 
     words: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^();:,]+$")]
@@ -74,6 +76,15 @@ class Action(_Strict):
     """Only these props, places or characters; empty means any."""
     args: dict[str, Any] = {}
     """A JSON Schema `properties` map. Each must be an enum, a boolean, or a small integer range."""
+
+    def phrase(self, target: str | None, args: dict[str, Any]) -> str:
+        """The action in words, with what was chosen: `gives bread to Kit`."""
+        words = self.words
+        if target is not None and "{target}" not in words:
+            words += " {target}"
+        for name, value in (*args.items(), ("target", target)):
+            words = words.replace(f"{{{name}}}", str(value))
+        return words
 
     def schema_of_args(self) -> dict[str, Any]:
         """The whole JSON Schema that an action's `args` fulfil."""
@@ -202,9 +213,7 @@ def load_scenes(folder: Path) -> dict[str, LoadedScene]:
     """
     folders = sorted(path.parent for path in folder.glob("*/scene.yaml"))
     if not folders:
-        raise SceneError(
-            f"{folder}: no scenes here; a scene is a folder that holds a scene.yaml"
-        )
+        raise SceneError(f"{folder}: no scenes here; a scene is a folder that holds a scene.yaml")
     scenes, faults = {}, []
     for path in folders:
         try:
@@ -326,7 +335,7 @@ def _check_scene(document: _Document, scene: Scene, folder: Path) -> None:
             _known(document, ("events", key, "required"), name, event.args, "argument")
     for path in sorted((folder / "characters").glob("*.yaml")):
         if path.stem not in cast:
-            document.fault(("cast",), f"characters/{path.name} is not in the cast; add or delete it")
+            document.fault(("cast",), f"characters/{path.name} is not in the cast; add it")
 
 
 def _check_action(
@@ -344,8 +353,13 @@ def _check_action(
             _known(
                 document, (*where, "targets", index), target, kinds[action.target], action.target
             )
+    for name in re.findall(r"{(.*?)}", action.words):
+        if name not in (*action.args, *(["target"] if action.target != "none" else [])):
+            document.fault((*where, "words"), f"{{{name}}} is neither an argument nor the target")
     for name, schema in action.args.items():
         place = (*where, "args", name)
+        if f"{{{name}}}" not in action.words:
+            document.fault((*where, "words"), f"does not say the argument; write {{{name}}} in it")
         if not _check_schema(document, place, schema):
             continue
         try:

@@ -26,6 +26,8 @@ MAX_LINE = 2000
 MAX_ARGS_CHARS = 4000
 
 # Text direction overrides and isolates: they make a line read as something else than it is.
+# Control characters, lone surrogates, private use, line and paragraph separators.
+_FORBIDDEN = frozenset(("Cc", "Cs", "Co", "Zl", "Zp"))
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # What separates the speakers of a chat for one model or another. No player's line needs them.
 _MARKUP = re.compile(
@@ -37,7 +39,7 @@ def _clean(text: str, *, newlines: bool) -> str:
     if newlines:
         text = re.sub(r"[\t\r\n\u2028\u2029]+", " ", text)
     for char in text:
-        if unicodedata.category(char) in ("Cc", "Cs", "Co") or char in _BIDI or char in "\u2028\u2029":
+        if unicodedata.category(char) in _FORBIDDEN or char in _BIDI:
             raise ValueError(f"holds the control character U+{ord(char):04X}; remove it")
     if markup := _MARKUP.search(text):
         raise ValueError(f"holds prompt markup ({markup.group()!r}); remove it")
@@ -59,8 +61,8 @@ def _name(text: str) -> str:
     text = _clean(text, newlines=False)
     if not text:
         raise ValueError("is empty")
-    if set(text) & set("()[]{}<>:;|\\\"`\n"):
-        raise ValueError("may not hold any of ()[]{}<>:;|\\\"`")
+    if set(text) & set('()[]{}<>:;|\\"`\n'):
+        raise ValueError('may not hold any of ()[]{}<>:;|\\"`')
     return text
 
 
@@ -118,7 +120,7 @@ class Resume(_Strict):
 
 
 class ClientMessage(_Strict):
-    """What every client message may carry: an `id` of the client's choosing, answered by one `ack`."""
+    """What every client message may carry: an `id` of its choosing, answered by one `ack`."""
 
     id: Id | None = None
 
@@ -259,6 +261,18 @@ class BadFrame(Rejected):
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
+_ID: TypeAdapter[str] = TypeAdapter(Id)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be an id on the wire."""
+    try:
+        _ID.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
 def parse(frame: str) -> ClientMessage:
     """Turn one text frame into a message.
 
@@ -356,7 +370,7 @@ class SessionStarted(ServerMessage):
 
 
 class PlaceView(_Strict):
-    """A place, as a client draws it: centre in metres, width and depth, and how far talk carries."""
+    """A place to draw: centre, width and depth in metres, and how far talk carries."""
 
     id: str
     name: str
@@ -569,7 +583,7 @@ class SceneChanged(ServerMessage):
 
 
 class ErrorMessage(ServerMessage):
-    """Something went wrong, in words a game developer can act on; after `fatal` the socket closes."""
+    """Something went wrong, in words one can act on; after `fatal` the socket closes."""
 
     type: Literal["error"] = "error"
     code: str
@@ -599,7 +613,6 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
 )
 
 CLOSE_CODES: dict[int, str] = {
-    1003: "a binary frame; frames are JSON text",
     1007: "a text frame that is not UTF-8",
     1008: "bad token, role or origin",
     1009: "frame too large",

@@ -20,7 +20,7 @@ _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
 
 def _stem(word: str) -> str:
-    word = word.split("'")[0]
+    word = word.split("'", maxsplit=1)[0]
     for ending in ("ing", "ies", "es", "ed", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]

@@ -4,7 +4,7 @@ Knows prompts, words and probabilities. Knows nothing of scenes, players or sock
 computes lives in a process of its own (see host.py), so that no caller's event loop waits for it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -130,7 +130,7 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free everything. Requests under way fail with EngineError."""
 
-    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[Piece]:
+    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Piece, None]:
         """Stream the continuation of `prompt`. Closing the iterator cancels the request."""
 
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:

@@ -1,0 +1,253 @@
+"""What a character's model reads: one builder for serving, training and evaluation alike.
+
+A prompt is a transcript. First what never changes (who the character is, how they answer people),
+then what happened as the character perceived it, then the character's name with the slots that
+the engine decides, then the words:
+
+    Kit: Can you take me across tonight?
+    [The east rope is fraying.]
+    Hessa (worried; shakes her head): Not on that rope.
+
+Within a conversation each prompt extends the last one: what is recalled for a line depends on that
+line alone, and when the budget overflows, old lines go in blocks. A secret (`hides`) never enters.
+Knows nothing of engines or sockets, and does no I/O.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from npcserver import relevance
+from npcserver.engines.base import Message, Prompt
+from npcserver.library import (
+    Action,
+    Character,
+    Example,
+    LoadedScene,
+    Place,
+    Prop,
+    argument_options,
+    example_texts,
+    target_ids,
+)
+from npcserver.state import Happening, SceneState, deed_words
+
+SHOWN_EXAMPLES = 6
+RECALLED_EXAMPLES = 2
+RECALLED_FACTS = 1
+BLOCK = 8
+"""History goes in blocks of this many happenings, so that the prefix changes rarely."""
+MAX_DEEDS = 32
+"""At most this many things to do are scored in a turn."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The prompt's own words and marks in one language."""
+
+    stranger: str
+    voice: str
+    wants: str
+    open: str
+    then: str
+    close: str
+    colon: str
+
+
+WORDING = {
+    "en": Wording("Stranger", "How {} speaks: ", "What {} wants: ", " (", "; ", "): ", ": "),
+    "zh": Wording("来客", "{}说话的样子：", "{}想要的：", "（", "；", "）：", "："),
+}
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One thing a character could do now, wholly decided; `words` is how the prompt says it."""
+
+    action: str
+    target: str | None
+    args: dict[str, Any]
+    words: str
+
+
+def estimate_tokens(text: str) -> int:
+    """A high estimate: English runs at about 4 characters a token, Chinese at 1 or less."""
+    plain = sum(char.isascii() for char in text)
+    return plain // 3 + 2 * (len(text) - plain) + 4
+
+
+class PromptBuilder:
+    """Builds the prompts of one character of one scene."""
+
+    def __init__(self, loaded: LoadedScene, npc: str, budget: int) -> None:
+        """Args: budget: the longest prompt, in estimated tokens."""
+        self.loaded = loaded
+        self.npc = npc
+        self.character: Character = loaded.characters[npc]
+        self.wording = WORDING[loaded.scene.language]
+        self._budget = budget
+
+    @cached_property
+    def persona(self) -> tuple[Message, ...]:
+        """The part that never changes: the character's sheet, and the first examples."""
+        scene, name = self.loaded.scene, self.character.name
+        place = next(m.place for m in scene.cast if m.character == self.npc)
+        sheet = [scene.about, scene.places[place].about, self.character.about]
+        sheet.append(self.wording.voice.format(name) + self.character.voice)
+        if self.character.wants:
+            sheet.append(self.wording.wants.format(name) + " ".join(self.character.wants))
+        messages = [Message("system", "\n".join(sheet))]
+        for example in self.character.examples[:SHOWN_EXAMPLES]:
+            messages += self._shown(example)
+        return tuple(messages)
+
+    def build(self, state: SceneState, line: int) -> Prompt:
+        """The prompt for answering happening number `line`, up to the character's own name."""
+        heard = [past for past in state.happenings if self.npc in past.heard_by]
+        answered = [past for past in heard if past.number == line]
+        before = [past for past in heard if past.number != line]
+        history = self._fit([self._block(past) for past in before + answered])
+        return Prompt(
+            (*self.persona, *_merged(history)), self.character.name, self.loaded.id, self.npc
+        )
+
+    def draft(self, state: SceneState, name: str, text: str) -> Prompt:
+        """A prompt to warm for a line that `name` is still typing."""
+        heard = [past for past in state.happenings if self.npc in past.heard_by]
+        history = self._fit([self._block(past) for past in heard])
+        open_line = Message("user", f"{name}{self.wording.colon}{text}")
+        return Prompt(
+            (*self.persona, *_merged([*history, [open_line]])), "", self.loaded.id, self.npc
+        )
+
+    def emotions(self) -> tuple[str, list[str]]:
+        """What to append before the emotion is decided, and the words to decide among."""
+        return self.wording.open, [e.word for e in self.loaded.scene.emotions.values()]
+
+    def deed_options(self, deeds: list[Deed]) -> list[str]:
+        """What may follow the emotion: nothing more, or one of the deeds."""
+        close = self.wording.close.rstrip()
+        return [close, *(f"{self.wording.then}{deed.words}{close}" for deed in deeds)]
+
+    def opening(self, emotion_word: str, deed: Deed | None) -> str:
+        """The decided slots, after the name: ` (worried; shakes her head):`."""
+        slots = emotion_word + (self.wording.then + deed.words if deed else "")
+        return f"{self.wording.open}{slots}{self.wording.close.rstrip()}"
+
+    def deeds(self, state: SceneState, asker: str) -> list[Deed]:
+        """Everything the character could do now, at most MAX_DEEDS."""
+        found: list[Deed] = []
+        for name in self.character.actions:
+            action = self.loaded.scene.actions[name]
+            for target in self._targets(state, action, asker):
+                for args in _argument_choices(action):
+                    words = deed_words(state, name, target, args)
+                    found.append(Deed(name, target, args, words))
+        return found[:MAX_DEEDS]
+
+    def _targets(self, state: SceneState, action: Action, asker: str) -> list[str | None]:
+        if action.target == "none":
+            return [None]
+        if action.target == "player":
+            return [asker] if asker in state.bodies else []
+        here = state.bodies[self.npc].place
+        props = self.loaded.scene.props
+        return [
+            target
+            for target in target_ids(action, self.loaded.scene)
+            if target != self.npc
+            and (action.target != "prop" or props[target].place == here)
+            and (action.target != "npc" or state.bodies[target].place == here)
+        ]
+
+    def _block(self, past: Happening) -> list[Message]:
+        if past.speaker == self.npc:
+            return [Message("assistant", self._own(past))]
+        if not past.spoken:
+            who = f"{past.name} " if past.name else ""
+            return [Message("user", f"[{who}{past.text}]")]
+        line = f"{past.name}{self.wording.colon}{past.text}"
+        recalled = self._recalled_facts(past.text)
+        return [
+            *self._recalled_examples(past.text),
+            Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
+        ]
+
+    def _own(self, past: Happening) -> str:
+        feeling = self.loaded.scene.emotions.get(past.emotion or "")
+        slots = feeling.word if feeling else ""
+        if past.deed:
+            slots += self.wording.then + past.deed
+        return f"{past.name}{self.wording.open}{slots}{self.wording.close}{past.text}"
+
+    def _recalled_facts(self, text: str) -> list[str]:
+        facts = self.character.knows
+        return [facts[i] for i, _ in relevance.rank(text, facts)[:RECALLED_FACTS]]
+
+    def _recalled_examples(self, text: str) -> list[Message]:
+        texts = list(example_texts(self.character))
+        best = [i for i, _ in relevance.rank(text, texts)][:RECALLED_EXAMPLES]
+        # The best one last: what stands nearest is followed most.
+        return [m for i in reversed(best) for m in self._shown(self.character.examples[i])]
+
+    def _shown(self, example: Example) -> list[Message]:
+        stranger = self.wording.stranger
+        return [
+            Message("user", f"{stranger}{self.wording.colon}{example.line}"),
+            Message("assistant", self.example_line(example, stranger)),
+        ]
+
+    def example_line(self, example: Example, asker: str) -> str:
+        """An example's whole answer, to somebody named `asker`, slots included."""
+        slots = self.loaded.scene.emotions[example.emotion].word
+        if example.action:
+            slots += self.wording.then + self._example_deed(example, asker)
+        name = self.character.name
+        return f"{name}{self.wording.open}{slots}{self.wording.close}{example.reply}"
+
+    def _example_deed(self, example: Example, asker: str) -> str:
+        assert example.action
+        action = self.loaded.scene.actions[example.action]
+        target = example.target
+        if target is not None:
+            scene = self.loaded.scene
+            named: dict[str, Prop | Place | Character]
+            named = {**scene.props, **scene.places, **self.loaded.characters}
+            target = named[target].name
+        elif action.target == "player":
+            target = asker
+        return action.phrase(target, example.args)
+
+    def _fit(self, blocks: list[list[Message]]) -> list[list[Message]]:
+        """The newest blocks that fit the budget; the cut moves in steps of BLOCK."""
+        spare = self._budget - _tokens([*self.persona])
+        start = 0
+        while start < len(blocks) - 1 and sum(map(_tokens, blocks[start:])) > spare:
+            start = min(start + BLOCK, len(blocks) - 1)
+        return blocks[start:]
+
+
+def _tokens(messages: list[Message]) -> int:
+    return sum(estimate_tokens(message.text) for message in messages)
+
+
+def _merged(blocks: list[list[Message]]) -> Iterator[Message]:
+    """Blocks as messages; neighbours of one role become one, as chat templates want them."""
+    last: Message | None = None
+    for message in (message for block in blocks for message in block):
+        if last is not None and last.role == message.role:
+            last = Message(last.role, f"{last.text}\n{message.text}")
+            continue
+        if last is not None:
+            yield last
+        last = message
+    if last is not None:
+        yield last
+
+
+def _argument_choices(action: Action) -> Iterator[dict[str, Any]]:
+    names = list(action.args)
+    for values in product(*(argument_options(action.args[name]) for name in names)):
+        yield dict(zip(names, values, strict=True))

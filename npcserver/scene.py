@@ -1,0 +1,365 @@
+"""One live scene: an actor with a mailbox, and the only writer of its state.
+
+Commands come in, become facts, are journaled, and only then shown to those who perceive them.
+Turns run beside the mailbox (floor.py) and send their parts through it, so that a scene never waits
+for an engine. Journal, engine and clock are passed in; it knows nothing of sockets and shares
+nothing with other scenes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import jsonschema
+
+from npcserver import director, hearing
+from npcserver.engines.base import Engine
+from npcserver.errors import NpcError, Rejected
+from npcserver.floor import Floor, Rules
+from npcserver.journal import Batch, Entry, Fact, Journal, TurnHeardBy
+from npcserver.library import LoadedScene
+from npcserver.protocol import (
+    ActionResult,
+    ClientMessage,
+    PlayerAct,
+    PlayerActed,
+    PlayerInfo,
+    PlayerJoined,
+    PlayerLeft,
+    PlayerMove,
+    PlayerMoved,
+    PlayerSaid,
+    PlayerSay,
+    PlayerTyping,
+    SceneChanged,
+    SceneEvent,
+    ServerMessage,
+    TurnCancel,
+    TurnDone,
+    TurnHeard,
+)
+from npcserver.state import Body, SceneState
+from npcserver.views import person_view, snapshot
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[ServerMessage], None]
+Result = TypeVar("Result")
+
+MAILBOX = 256
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Whose message it is.
+
+    Args:
+        host: may speak for the world (`scene.event`) and stop anybody's turn.
+    """
+
+    player: str
+    session_id: str
+    host: bool = False
+
+
+class LiveScene:
+    """One instance of a scene."""
+
+    def __init__(
+        self,
+        loaded: LoadedScene,
+        instance: str,
+        *,
+        engine: Engine,
+        journal: Journal,
+        rules: Rules,
+        wall_ms: Callable[[], int],
+        on_turn: Callable[[TurnDone], None] = lambda done: None,
+    ) -> None:
+        """One instance, not started yet.
+
+        Args:
+            wall_ms: the time of day, in Unix milliseconds.
+            on_turn: told of every turn that ended.
+        """
+        self.loaded = loaded
+        self.instance = instance
+        self.state = SceneState(loaded)
+        self._journal = journal
+        self._wall_ms = wall_ms
+        self._on_turn = on_turn
+        self._listeners: dict[str, Listener] = {}
+        self._mailbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAILBOX)
+        self.floor = Floor(self, engine, rules)
+        self._actor: asyncio.Task[None] | None = None
+
+    # ---- life ------------------------------------------------------------------------------
+
+    async def start(self, entries: Iterable[Entry] = (), speech: Mapping[str, str] = {}) -> None:
+        """Stand where the journal ends, and begin to act.
+
+        Args:
+            entries: the instance's journal.
+            speech: what was said in turns that a crash cut; they are closed as interrupted.
+        """
+        for entry in entries:
+            self.state.apply(entry)
+        self._actor = asyncio.create_task(self._act(), name=f"{self.loaded.id}/{self.instance}")
+        for turn_id, turn in list(self.state.open_turns.items()):
+            text = speech.get(turn_id, "")
+            done = TurnDone(
+                turn_id=turn_id,
+                npc=turn.started.npc,
+                status="interrupted",
+                text=text,
+                reason="the server was stopped",
+            )
+            await self.record(done, turn.audience)
+        # Whoever was here when the server stopped has to come in again.
+        for player in self.state.players:
+            await self.record(PlayerLeft(player=player.id), frozenset())
+
+    async def close(self) -> None:
+        """End every turn as interrupted, then stop."""
+        await self.call(lambda: self.floor.stop_all("the scene is closing"))
+        if self._actor is not None:
+            self._actor.cancel()
+            await asyncio.gather(self._actor, return_exceptions=True)
+
+    async def _act(self) -> None:
+        while True:
+            command = await self._mailbox.get()
+            await command()
+
+    async def call(self, handler: Callable[[], Awaitable[Result]]) -> Result:
+        """Run a handler as the scene's writer, after everything that came before it."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+        async def command() -> None:
+            try:
+                result = await handler()
+            except NpcError as error:
+                if not answer.done():
+                    answer.set_exception(error)
+            except Exception as error:  # the actor outlives a fault in one handler
+                log.exception("a command of %s/%s failed", self.loaded.id, self.instance)
+                if not answer.done():
+                    answer.set_exception(NpcError(f"internal error: {type(error).__name__}"))
+            else:
+                if not answer.done():
+                    answer.set_result(result)
+
+        await self._mailbox.put(command)
+        return await answer
+
+    # ---- facts -----------------------------------------------------------------------------
+
+    async def record(
+        self,
+        fact: Fact,
+        audience: frozenset[str],
+        sender: Sender | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Journal a fact, take it into the state, and show it to its audience."""
+        session_id = sender.session_id if sender else None
+        entry = Entry(fact, self._wall_ms(), audience, session_id, message_id)
+        await self._journal.commit(Batch(self.loaded.id, self.instance, [entry]))
+        self.state.apply(entry)
+        if isinstance(fact, ServerMessage):
+            if isinstance(fact, PlayerSaid | PlayerMoved | PlayerActed):
+                audience -= {fact.player}  # they know: the ack said so
+            self.show(fact, audience)
+        if isinstance(fact, TurnDone):
+            self._on_turn(fact)
+
+    async def record_speech(self, turn_id: str, delta: str) -> None:
+        """Make words durable before they are shown."""
+        batch = Batch(self.loaded.id, self.instance, speech=[(turn_id, delta)])
+        await self._journal.commit(batch)
+
+    def show(self, message: ServerMessage, audience: Iterable[str]) -> None:
+        """Send a message to those of the audience who listen."""
+        for player in audience:
+            if listener := self._listeners.get(player):
+                listener(message)
+
+    # ---- what clients ask ------------------------------------------------------------------
+
+    async def join(self, player: PlayerInfo, listener: Listener, sender: Sender) -> None:
+        """A player comes in (or comes back); first they get a snapshot, then what happens.
+
+        Raises:
+            Rejected: the id is a character's.
+        """
+
+        async def handler() -> None:
+            if player.id in self.loaded.characters:
+                raise Rejected(f"{player.id!r} is a character; choose another player id", "taken")
+            if player.id not in self.state.bodies:
+                entrance = self.loaded.scene.places[self.loaded.scene.entrance]
+                body = Body(
+                    player.id,
+                    player.name,
+                    self.loaded.scene.entrance,
+                    entrance.position,
+                    npc=False,
+                    about=player.about,
+                )
+                everyone = frozenset(self.state.bodies)
+                await self.record(PlayerJoined(player=person_view(body)), everyone, sender)
+            self._listeners[player.id] = listener
+            listener(snapshot(self.state, player.id))
+
+        await self.call(handler)
+
+    async def leave(self, player: str) -> None:
+        """A player is gone for good: their turns stop, and the others see it."""
+
+        async def handler() -> None:
+            self._listeners.pop(player, None)
+            if player in self.state.bodies:
+                await self.floor.stop_of(player, "the player left")
+                await self.record(PlayerLeft(player=player), frozenset(self.state.bodies))
+
+        await self.call(handler)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody listens."""
+        return not self._listeners
+
+    async def submit(self, sender: Sender, message: ClientMessage) -> None:
+        """Act on a message. Returns once what it did is durable.
+
+        Raises:
+            Rejected: nothing happened, and why.
+            JournalError: nothing happened, since it could not be written down.
+        """
+        if isinstance(message, PlayerTyping):
+            self.floor.warm(sender.player, message.text)
+            return
+        await self.call(lambda: self._handle(sender, message))
+
+    async def _handle(self, sender: Sender, message: ClientMessage) -> None:
+        if sender.player not in self.state.bodies:
+            raise Rejected("you are no longer in this scene; connect again", "not_here")
+        match message:
+            case PlayerSay():
+                await self._say(sender, message)
+            case PlayerMove():
+                await self._move(sender, message)
+            case PlayerAct():
+                await self._do(sender, message)
+            case SceneEvent():
+                await self._event(sender, message)
+            case TurnCancel():
+                await self._cancel(sender, message)
+            case TurnHeard():
+                await self._heard(sender, message)
+            case ActionResult():
+                await self._result(sender, message)
+            case _:
+                raise Rejected("saving and restoring are not there yet", "not_supported")
+
+    async def _say(self, sender: Sender, say: PlayerSay) -> None:
+        to = tuple(dict.fromkeys(say.to))
+        for who in to:
+            self._require(who, self.state.bodies, "nobody here has the id")
+        if say.volume == "whisper" and not to:
+            to = (self._whispered_to(sender.player),)
+        heard_by = hearing.listeners(self.state, sender.player, say.volume, to)
+        said = PlayerSaid(
+            line_id=say.id or f"l{self.state.number + 1}",
+            player=sender.player,
+            name=self.state.bodies[sender.player].name,
+            text=say.text,
+            to=list(to),
+            volume=say.volume,
+        )
+        await self.record(said, heard_by, sender, say.id)
+        choice = director.choose(self.state, sender.player, say.text, to, heard_by)
+        await self.floor.answer(
+            choice, sender.player, said.line_id, say.volume, deadline_ms=say.deadline_ms
+        )
+
+    def _whispered_to(self, player: str) -> str:
+        """A whisper to nobody in particular is meant for whom one talks with, else the nearest."""
+        near = hearing.listeners(self.state, player, "talk", ())
+        npcs = [npc.id for npc in director.by_distance(self.state, player) if npc.id in near]
+        attended = self.state.attention.get(player)
+        if attended in npcs:
+            return str(attended)
+        if not npcs:
+            raise Rejected("nobody is near enough to whisper to", "nobody_near")
+        return npcs[0]
+
+    async def _move(self, sender: Sender, move: PlayerMove) -> None:
+        if move.place is not None:
+            self._require(move.place, self.loaded.scene.places, "there is no place")
+            place, position = move.place, self.loaded.scene.places[move.place].position
+        else:
+            assert move.position is not None
+            place, position = hearing.place_at(self.state, move.position), move.position
+        moved = PlayerMoved(player=sender.player, place=place, position=position)
+        await self.record(moved, frozenset(self.state.bodies), sender, move.id)
+
+    async def _do(self, sender: Sender, act: PlayerAct) -> None:
+        if act.target is not None:
+            scene = self.loaded.scene
+            known = {**self.state.bodies, **scene.props, **scene.places}
+            self._require(act.target, known, "nobody and nothing here has the id")
+        acted = PlayerActed(
+            player=sender.player, action=act.action, target=act.target, args=act.args
+        )
+        seen_by = hearing.witnesses(self.state, self.state.bodies[sender.player].place)
+        await self.record(acted, seen_by, sender, act.id)
+        if act.target in self.loaded.characters and act.target in seen_by:
+            choice = director.Choice((str(act.target),))
+            await self.floor.answer(choice, sender.player, act.id, "talk")
+
+    async def _event(self, sender: Sender, event: SceneEvent) -> None:
+        if not sender.host:
+            raise Rejected("only a token of role host may tell the scene of events", "not_allowed")
+        self._require(event.name, self.loaded.scene.events, "the scene declares no event")
+        declared = self.loaded.scene.events[event.name]
+        schema = {
+            "type": "object",
+            "properties": declared.args,
+            "required": declared.required,
+            "additionalProperties": False,
+        }
+        for fault in jsonschema.Draft202012Validator(schema).iter_errors(event.args):
+            raise Rejected(f"args.{fault.json_path[2:]}: {fault.message}", "bad_args")
+        for who in event.seen_by or []:
+            self._require(who, self.state.bodies, "nobody here has the id")
+        audience = frozenset(self.state.bodies if event.seen_by is None else event.seen_by)
+        changed = SceneChanged(what="event", name=event.name, args=event.args)
+        await self.record(changed, audience, sender, event.id)
+
+    async def _cancel(self, sender: Sender, cancel: TurnCancel) -> None:
+        if cancel.turn_id is None:
+            await self.floor.stop_of(sender.player, "the player spoke over it")
+            return
+        turn = self.floor.find(cancel.turn_id)
+        if turn is None:
+            raise Rejected(f"no turn {cancel.turn_id!r} is under way", "turn_over")
+        if turn.asker != sender.player and not sender.host:
+            raise Rejected("this turn is not addressed to you", "not_allowed")
+        await self.floor.stop(turn, "the player spoke over it")
+
+    async def _heard(self, sender: Sender, heard: TurnHeard) -> None:
+        fact = TurnHeardBy(turn_id=heard.turn_id, player=sender.player, chars=heard.chars)
+        await self.record(fact, frozenset(), sender, heard.id)
+
+    async def _result(self, sender: Sender, result: ActionResult) -> None:
+        if result.action_id not in self.state.actions:
+            raise Rejected(f"no action {result.action_id!r} waits for a result", "no_such_action")
+        place = self.state.bodies[sender.player].place
+        await self.record(result, hearing.witnesses(self.state, place), sender, result.id)
+
+    def _require(self, name: str, known: Iterable[str], fault: str) -> None:
+        if name not in known:
+            raise Rejected(f"{fault} {name!r}; there are {', '.join(known)}", "unknown_id")

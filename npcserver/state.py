@@ -1,0 +1,258 @@
+"""What a scene is at a moment: the fold of its journal.
+
+`apply` is the only writer. The same entries always give the same state, so a restarted scene stands
+where its journal ends. Knows nothing of engines, sockets or clocks.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from npcserver.journal import Entry, TurnHeardBy
+from npcserver.library import LoadedScene
+from npcserver.protocol import (
+    ActionResult,
+    PlayerActed,
+    PlayerJoined,
+    PlayerLeft,
+    PlayerMoved,
+    PlayerSaid,
+    Position,
+    SceneChanged,
+    TurnAction,
+    TurnDone,
+    TurnEmotion,
+    TurnStarted,
+    TurnStatus,
+    Volume,
+)
+
+REMEMBERED = 400
+"""Happenings kept in memory; older ones are in the journal only."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Somebody in the scene, and where they stand."""
+
+    id: str
+    name: str
+    place: str
+    position: Position
+    npc: bool
+    about: str | None = None
+    emotion: str = ""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that was said or done, and who perceived it.
+
+    Args:
+        number: its place in the instance's history, never reused.
+        text: the words spoken, or what was done as a sentence.
+        spoken: whether `text` is speech.
+        deed: what a character did while speaking, as the prompt says it.
+    """
+
+    number: int
+    speaker: str
+    name: str
+    text: str
+    spoken: bool
+    to: tuple[str, ...]
+    volume: Volume
+    heard_by: frozenset[str]
+    at_ms: int
+    turn_id: str | None = None
+    status: TurnStatus | None = None
+    emotion: str | None = None
+    deed: str | None = None
+
+
+@dataclass
+class OpenTurn:
+    """A turn that has started and not ended."""
+
+    started: TurnStarted
+    audience: frozenset[str]
+    at_ms: int
+    emotion: str | None = None
+    action: TurnAction | None = None
+
+
+@dataclass
+class SceneState:
+    """Everyone's whereabouts, what happened, and what is under way."""
+
+    loaded: LoadedScene
+    bodies: dict[str, Body] = field(default_factory=dict)
+    happenings: deque[Happening] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    open_turns: dict[str, OpenTurn] = field(default_factory=dict)
+    actions: dict[str, TurnAction] = field(default_factory=dict)
+    attention: dict[str, str] = field(default_factory=dict)
+    """The character each player last talked with."""
+    turns: int = 0
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        for member in self.loaded.scene.cast:
+            character = self.loaded.characters[member.character]
+            place = self.loaded.scene.places[member.place]
+            self.bodies[member.character] = Body(
+                id=member.character,
+                name=character.name,
+                place=member.place,
+                position=member.position or place.position,
+                npc=True,
+                emotion=character.resting,
+            )
+
+    @property
+    def npcs(self) -> list[Body]:
+        """The characters, in the cast's order."""
+        return [body for body in self.bodies.values() if body.npc]
+
+    @property
+    def players(self) -> list[Body]:
+        """The players who are here, in order of arrival."""
+        return [body for body in self.bodies.values() if not body.npc]
+
+    def apply(self, entry: Entry) -> None:
+        """Take in one entry of the journal."""
+        match entry.fact:
+            case PlayerJoined(player=player):
+                self.bodies[player.id] = Body(
+                    player.id, player.name, player.place, player.position, False, player.about
+                )
+            case PlayerLeft(player=player_id):
+                self.bodies.pop(player_id, None)
+                self.attention.pop(player_id, None)
+            case PlayerMoved() as moved:
+                body = self.bodies[moved.player]
+                self.bodies[moved.player] = replace(
+                    body, place=moved.place, position=moved.position
+                )
+            case PlayerSaid() as said:
+                self._happen(entry, said.player, said.name, said.text, said.to, said.volume)
+            case PlayerActed() as acted:
+                name = self.bodies[acted.player].name
+                self._happen(entry, acted.player, name, self.describe_act(acted), spoken=False)
+            case SceneChanged(what="event", name=str(name)):
+                words = self.loaded.scene.events[name].words if name in self.events else name
+                self._happen(entry, "", "", words, spoken=False)
+            case TurnStarted() as started:
+                self.turns += 1
+                self.open_turns[started.turn_id] = OpenTurn(started, entry.audience, entry.at_ms)
+                for listener in started.to:
+                    self.attention[listener] = started.npc
+            case TurnEmotion() as emotion:
+                turn = self.open_turns[emotion.turn_id]
+                turn.emotion = emotion.emotion
+                npc = turn.started.npc
+                self.bodies[npc] = replace(self.bodies[npc], emotion=emotion.emotion)
+            case TurnAction() as action:
+                self.open_turns[action.turn_id].action = action
+                self.actions[action.action_id] = action
+                while len(self.actions) > REMEMBERED:
+                    self.actions.pop(next(iter(self.actions)))
+            case TurnDone() as done:
+                self._end(entry, done)
+            case TurnHeardBy() as heard:
+                self._heard(heard)
+            case ActionResult() as result:
+                self._result(entry, result)
+
+    @property
+    def events(self) -> dict[str, object]:
+        """The events the scene declares."""
+        return dict(self.loaded.scene.events)
+
+    def name_of(self, some_id: str) -> str:
+        """The name of a person, prop or place; the id itself if there is none."""
+        scene = self.loaded.scene
+        for named in (
+            self.bodies.get(some_id),
+            scene.props.get(some_id),
+            scene.places.get(some_id),
+        ):
+            if named is not None:
+                return named.name
+        return some_id
+
+    def describe_act(self, acted: PlayerActed) -> str:
+        """A player's act as a sentence: `Kit: gives bread, Hessa`."""
+        words = acted.action.replace("_", " ")
+        details = [str(value) for value in acted.args.values() if isinstance(value, str | int)]
+        if acted.target:
+            details.append(self.name_of(acted.target))
+        return f"{words} {', '.join(details)}".strip()
+
+    def _happen(
+        self,
+        entry: Entry,
+        speaker: str,
+        name: str,
+        text: str,
+        to: list[str] | tuple[str, ...] = (),
+        volume: Volume = "talk",
+        *,
+        spoken: bool = True,
+        **rest: str | None,
+    ) -> None:
+        self.number += 1
+        self.happenings.append(
+            Happening(
+                self.number,
+                speaker,
+                name,
+                text,
+                spoken,
+                tuple(to),
+                volume,
+                entry.audience,
+                entry.at_ms,
+                **rest,  # type: ignore[arg-type]
+            )
+        )
+
+    def _end(self, entry: Entry, done: TurnDone) -> None:
+        turn = self.open_turns.pop(done.turn_id, None)
+        if turn is None or not done.text:
+            return
+        self._happen(
+            entry,
+            done.npc,
+            self.bodies[done.npc].name,
+            done.text,
+            turn.started.to,
+            turn.started.volume,
+            turn_id=done.turn_id,
+            status=done.status,
+            emotion=turn.emotion,
+            deed=self._deed(turn.action) if turn.action else None,
+        )
+
+    def _deed(self, action: TurnAction) -> str:
+        return deed_words(self, action.name, action.target, action.args)
+
+    def _heard(self, heard: TurnHeardBy) -> None:
+        """An interrupted line counts only as far as its listener really heard it."""
+        for index, past in enumerate(self.happenings):
+            if past.turn_id == heard.turn_id and past.status == "interrupted":
+                if set(past.to) == {heard.player} and heard.chars < len(past.text):
+                    self.happenings[index] = replace(past, text=past.text[: heard.chars])
+                return
+
+    def _result(self, entry: Entry, result: ActionResult) -> None:
+        action = self.actions.pop(result.action_id, None)
+        if action is None or result.status == "done":
+            return
+        how = f"{self._deed(action)}: {result.status}"
+        if result.detail:
+            how += f" ({result.detail})"
+        self._happen(entry, "", "", how, spoken=False)
+
+
+def deed_words(state: SceneState, name: str, target: str | None, args: dict[str, object]) -> str:
+    """A character's action as the prompt says it: `gives bread to Kit`."""
+    return state.loaded.scene.actions[name].phrase(state.name_of(target) if target else None, args)

@@ -1,0 +1,143 @@
+"""One turn of a character: prompt → decide → speak → guard, as a stream of parts.
+
+Emotion and action are read off the model's own distribution over what the scene declares; they are
+never parsed out of prose. Knows nothing of sockets, journals or other turns, and does no I/O but to
+ask the engine it is given.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from npcserver.engines.base import Engine, Prompt, Sampling, Usage
+from npcserver.guard import Guard, Sentences
+from npcserver.prompt import Deed, PromptBuilder
+from npcserver.state import SceneState
+
+NONE = "none"
+"""The name under which doing nothing stands among an action's probabilities."""
+
+
+@dataclass(frozen=True)
+class Feeling:
+    """The emotion decided, before the words it colours."""
+
+    emotion: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Doing:
+    """The action decided."""
+
+    action: str
+    target: str | None
+    args: dict[str, Any]
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words to be said now."""
+
+    delta: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A finished sentence of the words said so far, in code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The turn came to its own end."""
+
+    usage: Usage
+
+
+Part = Feeling | Doing | Words | Sentence | Spoken
+
+
+async def play(
+    builder: PromptBuilder,
+    state: SceneState,
+    engine: Engine,
+    *,
+    line: int,
+    asker: str,
+    sampling: Sampling,
+) -> AsyncIterator[Part]:
+    """Answer happening number `line`, said by `asker`.
+
+    Raises:
+        EngineError: the engine could not go on; what was yielded until then stands.
+    """
+    names = [body.name for body in state.bodies.values()] + [builder.wording.stranger]
+    prompt = builder.build(state, line)
+    feeling, word = await _decide_emotion(builder, engine, prompt)
+    yield feeling
+    deed, doing = await _decide_deed(builder, state, engine, prompt, word, asker)
+    if doing is not None:
+        yield doing
+    opened = prompt.then(builder.opening(word, deed))
+    async for part in _speak(engine, opened, sampling, Guard(names)):
+        yield part
+
+
+async def _decide_emotion(
+    builder: PromptBuilder, engine: Engine, prompt: Prompt
+) -> tuple[Feeling, str]:
+    opening, words = builder.emotions()
+    decision = await engine.decide(prompt.then(opening), words)
+    chances = dict(zip(builder.loaded.scene.emotions, decision.probabilities, strict=True))
+    chosen = max(chances, key=lambda emotion: chances[emotion])
+    return Feeling(chosen, chances), builder.loaded.scene.emotions[chosen].word
+
+
+async def _decide_deed(
+    builder: PromptBuilder,
+    state: SceneState,
+    engine: Engine,
+    prompt: Prompt,
+    emotion_word: str,
+    asker: str,
+) -> tuple[Deed | None, Doing | None]:
+    deeds = builder.deeds(state, asker)
+    if not deeds:
+        return None, None
+    opening, _ = builder.emotions()
+    decision = await engine.decide(prompt.then(opening + emotion_word), builder.deed_options(deeds))
+    best = max(range(len(decision.probabilities)), key=decision.probabilities.__getitem__)
+    if best == 0:
+        return None, None
+    chances = {NONE: decision.probabilities[0]}
+    for deed, chance in zip(deeds, decision.probabilities[1:], strict=True):
+        chances[deed.action] = chances.get(deed.action, 0.0) + chance
+    deed = deeds[best - 1]
+    return deed, Doing(deed.action, deed.target, deed.args, chances)
+
+
+async def _speak(
+    engine: Engine, prompt: Prompt, sampling: Sampling, guard: Guard
+) -> AsyncIterator[Part]:
+    sentences, usage = Sentences(), Usage()
+    async with aclosing(engine.generate(prompt, sampling)) as pieces:
+        async for piece in pieces:
+            usage = piece.usage or usage
+            if said := guard.feed(piece.text):
+                yield Words(said)
+                for start, end in sentences.feed(said):
+                    yield Sentence(start, end)
+            if guard.ended:
+                break
+    if rest := guard.finish():
+        yield Words(rest)
+        for start, end in sentences.feed(rest):
+            yield Sentence(start, end)
+    for start, end in sentences.finish():
+        yield Sentence(start, end)
+    yield Spoken(usage)
