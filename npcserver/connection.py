@@ -7,7 +7,6 @@ leaves through its session's log. Knows nothing of scenes but how to submit to o
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ def _admit(
     _check_origin(socket, settings)
     visitor = Visitor(None, host=True)
     if settings.secret is not None:
-        claims = tokens.verify(settings.secret.get_secret_value(), _token(socket), time.time())
+        claims = tokens.verify(settings.secret.get_secret_value(), _token(socket))
         if claims.scene not in ("*", scene):
             raise Closed(f"the token is for scene {claims.scene!r}", 1008, "wrong_scene")
         visitor = Visitor(claims.sub, claims.role in ("host", "admin"))
@@ -206,7 +205,7 @@ class _Connection:
     async def _pump(self, session: Session, live: LiveScene, cursor: int) -> None:
         """Receive and send until one of them ends, or the client is replaced or too slow."""
         session.attach(cursor, self._lobby.settings.send_queue)
-        tasks = {
+        tasks: set[asyncio.Future[None]] = {
             asyncio.create_task(self._receive(session, live)),
             asyncio.create_task(self._send(session)),
             asyncio.create_task(self._fell_behind(session)),

@@ -5,7 +5,6 @@ editors are made from the same models (`json_schemas`). Knows nothing of live sc
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -97,11 +96,21 @@ class Action(_Strict):
 
 
 class Event(_Strict):
-    """Something the world can tell the scene; `words` is how characters perceive it."""
+    """Something the world can tell the scene.
+
+    `words` is how characters perceive it; an argument's name in braces stands for its value.
+    """
 
     words: Text
     args: dict[str, Any] = {}
     required: list[str] = []
+
+    def phrase(self, args: dict[str, Any]) -> str:
+        """The event in words, with its arguments."""
+        words = self.words
+        for name, value in args.items():
+            words = words.replace(f"{{{name}}}", str(value))
+        return words
 
 
 class CastMember(_Strict):
@@ -441,9 +450,3 @@ def _known(
     if name not in known:
         choices = ", ".join(sorted(known)) or "none"
         document.fault(where, f"there is no {kind} {name!r}; declared are {choices}")
-
-
-def example_texts(character: Character) -> Iterator[str]:
-    """What each example is about, for finding the ones that fit a line."""
-    for example in character.examples:
-        yield f"{example.line} {example.reply}"

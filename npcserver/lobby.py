@@ -114,11 +114,10 @@ class Lobby:
         seat = self._seats.get(key)
         if seat is not None:
             self._unseat(seat)
-        if seat and resume and seat.session.id == resume.session_id:
-            if seat.session.can_resume(resume.after_seq):
-                seat.evict = evict
-                seat.session.rewind(resume.after_seq, self._started(seat.session, resumed=True))
-                return seat.session, scene, resume.after_seq
+        if seat and resume and _can_resume(seat, resume):
+            seat.evict = evict
+            seat.session.rewind(resume.after_seq, self._started(seat.session, resumed=True))
+            return seat.session, scene, resume.after_seq
         session = Session(
             player, scene_id, instance, self.settings.resume_messages, self._bucket(player.id)
         )
@@ -142,7 +141,7 @@ class Lobby:
         """The session's connection is gone; it can be resumed for a while."""
         key = (session.scene, session.instance, session.player.id)
         seat = self._seats.get(key)
-        if seat is None or seat.session is not session or seat.evict is not evict:
+        if seat is None or seat.session is not session or seat.evict != evict:
             return
         seat.evict = None
         session.detach()
@@ -253,6 +252,11 @@ class Lobby:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _can_resume(seat: _Seat, resume: Resume) -> bool:
+    same = seat.session.id == resume.session_id
+    return same and seat.session.can_resume(resume.after_seq)
 
 
 def _wall_ms() -> int:

@@ -13,9 +13,9 @@ line alone, and when the budget overflows, old lines go in blocks. A secret (`hi
 Knows nothing of engines or sockets, and does no I/O.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -29,7 +29,6 @@ from npcserver.library import (
     Place,
     Prop,
     argument_options,
-    example_texts,
     target_ids,
 )
 from npcserver.state import Happening, SceneState, deed_words
@@ -39,6 +38,8 @@ RECALLED_EXAMPLES = 2
 RECALLED_FACTS = 1
 BLOCK = 8
 """History goes in blocks of this many happenings, so that the prefix changes rarely."""
+FUNCTION_WORDS = 0.2
+"""What `who`, `you` and the like weigh when an example's line is compared with a player's."""
 MAX_DEEDS = 32
 """At most this many things to do are scored in a turn."""
 
@@ -62,6 +63,9 @@ WORDING = {
 }
 
 
+_Block = tuple[Message, ...]
+
+
 @dataclass(frozen=True)
 class Deed:
     """One thing a character could do now, wholly decided; `words` is how the prompt says it."""
@@ -78,6 +82,15 @@ def estimate_tokens(text: str) -> int:
     return plain // 3 + 2 * (len(text) - plain) + 4
 
 
+def recall_examples(character: Character, line: str) -> list[Example]:
+    """The examples that fit a line, best first: those put alike, then those about the same."""
+    asked = [example.line for example in character.examples]
+    whole = [f"{example.line} {example.reply}" for example in character.examples]
+    alike = relevance.rank(line, asked, function_words=FUNCTION_WORDS)
+    order = dict.fromkeys([*alike, *relevance.rank(line, whole)])
+    return [character.examples[index] for index in order]
+
+
 class PromptBuilder:
     """Builds the prompts of one character of one scene."""
 
@@ -88,6 +101,7 @@ class PromptBuilder:
         self.character: Character = loaded.characters[npc]
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
+        self._block = lru_cache(maxsize=512)(self._make_block)
 
     @cached_property
     def persona(self) -> tuple[Message, ...]:
@@ -105,22 +119,14 @@ class PromptBuilder:
 
     def build(self, state: SceneState, line: int) -> Prompt:
         """The prompt for answering happening number `line`, up to the character's own name."""
-        heard = [past for past in state.happenings if self.npc in past.heard_by]
-        answered = [past for past in heard if past.number == line]
-        before = [past for past in heard if past.number != line]
-        history = self._fit([self._block(past) for past in before + answered])
-        return Prompt(
-            (*self.persona, *_merged(history)), self.character.name, self.loaded.id, self.npc
-        )
+        messages = (*self.persona, *_merged(self._history(state, line)))
+        return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def draft(self, state: SceneState, name: str, text: str) -> Prompt:
         """A prompt to warm for a line that `name` is still typing."""
-        heard = [past for past in state.happenings if self.npc in past.heard_by]
-        history = self._fit([self._block(past) for past in heard])
-        open_line = Message("user", f"{name}{self.wording.colon}{text}")
-        return Prompt(
-            (*self.persona, *_merged([*history, [open_line]])), "", self.loaded.id, self.npc
-        )
+        open_line = (Message("user", f"{name}{self.wording.colon}{text}"),)
+        messages = (*self.persona, *_merged([*self._history(state), open_line]))
+        return Prompt(messages, "", self.loaded.id, self.npc)
 
     def emotions(self) -> tuple[str, list[str]]:
         """What to append before the emotion is decided, and the words to decide among."""
@@ -162,18 +168,18 @@ class PromptBuilder:
             and (action.target != "npc" or state.bodies[target].place == here)
         ]
 
-    def _block(self, past: Happening) -> list[Message]:
+    def _make_block(self, past: Happening) -> _Block:
         if past.speaker == self.npc:
-            return [Message("assistant", self._own(past))]
+            return (Message("assistant", self._own(past)),)
         if not past.spoken:
             who = f"{past.name} " if past.name else ""
-            return [Message("user", f"[{who}{past.text}]")]
+            return (Message("user", f"[{who}{past.text}]"),)
         line = f"{past.name}{self.wording.colon}{past.text}"
         recalled = self._recalled_facts(past.text)
-        return [
+        return (
             *self._recalled_examples(past.text),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
-        ]
+        )
 
     def _own(self, past: Happening) -> str:
         feeling = self.loaded.scene.emotions.get(past.emotion or "")
@@ -184,13 +190,12 @@ class PromptBuilder:
 
     def _recalled_facts(self, text: str) -> list[str]:
         facts = self.character.knows
-        return [facts[i] for i, _ in relevance.rank(text, facts)[:RECALLED_FACTS]]
+        return [facts[i] for i in relevance.rank(text, facts)[:RECALLED_FACTS]]
 
     def _recalled_examples(self, text: str) -> list[Message]:
-        texts = list(example_texts(self.character))
-        best = [i for i, _ in relevance.rank(text, texts)][:RECALLED_EXAMPLES]
+        best = recall_examples(self.character, text)[:RECALLED_EXAMPLES]
         # The best one last: what stands nearest is followed most.
-        return [m for i in reversed(best) for m in self._shown(self.character.examples[i])]
+        return [m for example in reversed(best) for m in self._shown(example)]
 
     def _shown(self, example: Example) -> list[Message]:
         stranger = self.wording.stranger
@@ -220,20 +225,32 @@ class PromptBuilder:
             target = asker
         return action.phrase(target, example.args)
 
-    def _fit(self, blocks: list[list[Message]]) -> list[list[Message]]:
-        """The newest blocks that fit the budget; the cut moves in steps of BLOCK."""
-        spare = self._budget - _tokens([*self.persona])
-        start = 0
-        while start < len(blocks) - 1 and sum(map(_tokens, blocks[start:])) > spare:
-            start = min(start + BLOCK, len(blocks) - 1)
-        return blocks[start:]
+    def _history(self, state: SceneState, line: int | None = None) -> list[_Block]:
+        """What the character perceived, oldest first; what `line` names comes last.
+
+        The newest that fit the budget. The cut stands at a multiple of BLOCK, so that it, and with
+        it the prompt's prefix, moves only every so often.
+        """
+        blocks: list[tuple[int, _Block]] = []
+        last: list[_Block] = []
+        spare = self._budget - sum(estimate_tokens(m.text) for m in self.persona)
+        cut = 0
+        for past in reversed(state.happenings):
+            if self.npc not in past.heard_by:
+                continue
+            block = self._block(past)
+            spare -= sum(estimate_tokens(message.text) for message in block)
+            if past.number == line:
+                last = [block]
+            elif spare >= 0:
+                blocks.append((past.number, block))
+            else:
+                cut = (past.number // BLOCK + 1) * BLOCK
+                break
+        return [block for number, block in reversed(blocks) if number >= cut] + last
 
 
-def _tokens(messages: list[Message]) -> int:
-    return sum(estimate_tokens(message.text) for message in messages)
-
-
-def _merged(blocks: list[list[Message]]) -> Iterator[Message]:
+def _merged(blocks: Sequence[_Block]) -> Iterator[Message]:
     """Blocks as messages; neighbours of one role become one, as chat templates want them."""
     last: Message | None = None
     for message in (message for block in blocks for message in block):

@@ -30,7 +30,7 @@ def _stem(word: str) -> str:
 @lru_cache(maxsize=8192)
 def terms(text: str) -> frozenset[str]:
     """The terms of a text: stemmed English words and Chinese character pairs."""
-    found = {_stem(word) for word in _ENGLISH.findall(text.lower()) if word not in _STOP}
+    found = {_stem(word) for word in _ENGLISH.findall(text.lower())}
     for run in _CHINESE.findall(text):
         found.update(run[i : i + 2] for i in range(len(run) - 1))
         if len(run) == 1:
@@ -38,19 +38,25 @@ def terms(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def rank(query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
-    """Indexes of `texts` that share a term with `query`, best first, with their scores.
+def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:
+    """Indexes of the `texts` that share a term with `query`, best first.
 
     The score is the summed inverse document frequency of the shared terms over the square root of
     the text's length in terms; ties keep the given order.
+
+    Args:
+        function_words: what words like `who` and `you` weigh; nothing, unless one looks for texts
+            that are put alike ("Who are you?") rather than about the same thing.
     """
     wanted = terms(query)
     bags = [terms(text) for text in texts]
     frequency = Counter(term for bag in bags for term in bag)
     scored = []
     for index, bag in enumerate(bags):
-        shared = wanted & bag
-        if shared:
-            weight = sum(math.log(1 + len(texts) / frequency[term]) for term in shared)
-            scored.append((index, weight / math.sqrt(len(bag))))
-    return sorted(scored, key=lambda pair: -pair[1])
+        weight = sum(
+            math.log(1 + len(texts) / frequency[term]) * (function_words if term in _STOP else 1)
+            for term in wanted & bag
+        )
+        if weight:
+            scored.append((-weight / math.sqrt(len(bag)), index))
+    return [index for _, index in sorted(scored)]

@@ -137,8 +137,9 @@ class SceneState:
             case PlayerActed() as acted:
                 name = self.bodies[acted.player].name
                 self._happen(entry, acted.player, name, self.describe_act(acted), spoken=False)
-            case SceneChanged(what="event", name=str(name)):
-                words = self.loaded.scene.events[name].words if name in self.events else name
+            case SceneChanged(what="event", name=str(name), args=args):
+                event = self.loaded.scene.events.get(name)
+                words = event.phrase(args) if event else name
                 self._happen(entry, "", "", words, spoken=False)
             case TurnStarted() as started:
                 self.turns += 1
@@ -161,11 +162,6 @@ class SceneState:
                 self._heard(heard)
             case ActionResult() as result:
                 self._result(entry, result)
-
-    @property
-    def events(self) -> dict[str, object]:
-        """The events the scene declares."""
-        return dict(self.loaded.scene.events)
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from npcserver import models
 from npcserver.config import Settings
 from npcserver.engines.base import Engine
+from npcserver.engines.host import HostedEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.library import LoadedScene
 
@@ -19,7 +21,4 @@ def make(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Engine:
     """
     if settings.engine == "scripted":
         return ScriptedEngine(scenes, SCRIPTED_PACE_S)
-    from npcserver import models  # only here: scripted needs no model
-    from npcserver.engines.host import HostedEngine
-
     return HostedEngine(models.resolve(settings.model), cache_gb=settings.cache_gb)

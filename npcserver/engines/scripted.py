@@ -8,11 +8,10 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
-from npcserver import relevance
 from npcserver.engines.base import Decision, EngineStatus, Piece, Prompt, Sampling, Usage
 from npcserver.errors import EngineError
-from npcserver.library import Example, LoadedScene, example_texts
-from npcserver.prompt import PromptBuilder
+from npcserver.library import Example, LoadedScene
+from npcserver.prompt import PromptBuilder, recall_examples
 
 SURE = 0.9
 """The probability of what the script says; the other options share the rest."""
@@ -94,11 +93,7 @@ def _newest_line(prompt: Prompt, builder: PromptBuilder) -> tuple[str, str]:
 
 def _fitting(builder: PromptBuilder, line: str, turn: int) -> Example:
     examples = builder.character.examples
-    # What is asked tells more than what is answered, so it counts first.
-    asked = relevance.rank(line, [example.line for example in examples])
-    either = asked or relevance.rank(line, list(example_texts(builder.character)))
-    index = either[0][0] if either else turn % len(examples)
-    return examples[index]
+    return next(iter(recall_examples(builder.character, line)), examples[turn % len(examples)])
 
 
 def _tokens(prompt: Prompt) -> int:

@@ -1,0 +1,89 @@
+"""A live scene in a test: real SQLite, the scripted engine, virtual time, players that take notes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from npcserver.engines.base import Engine
+from npcserver.engines.scripted import ScriptedEngine
+from npcserver.floor import Rules
+from npcserver.journal import Batch, Store
+from npcserver.library import load_scene
+from npcserver.protocol import PlayerInfo, ServerMessage, parse
+from npcserver.scene import LiveScene, Sender
+
+QUAY = load_scene(Path(__file__).parent / "data" / "quay")
+
+
+class InlineJournal:
+    """The real store, written at once: no thread for a virtual clock to wait for."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def commit(self, batch: Batch) -> None:
+        self.store.write([batch])
+
+
+class Player:
+    """A player who keeps everything they are told."""
+
+    def __init__(self, scene: LiveScene, player_id: str, host: bool = False) -> None:
+        self.id = player_id
+        self.heard: list[ServerMessage] = []
+        self._scene = scene
+        self._news = asyncio.Event()
+        self._sender = Sender(player_id, f"s-{player_id}", host)
+
+    async def join(self) -> "Player":
+        info = PlayerInfo(id=self.id, name=self.id.title())
+        await self._scene.join(info, self._listen, self._sender)
+        return self
+
+    def _listen(self, message: ServerMessage) -> None:
+        self.heard.append(message)
+        self._news.set()
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        import json
+
+        await self._scene.submit(self._sender, parse(json.dumps({"type": kind, **fields})))
+
+    async def say(self, text: str, **fields: Any) -> None:
+        await self.send("player.say", text=text, **fields)
+
+    def of(self, kind: str) -> list[Any]:
+        return [message for message in self.heard if message.type == kind]
+
+    async def until(self, kind: str, count: int = 1) -> Any:
+        """Wait until `count` messages of a kind have come; return the last of them."""
+        while len(self.of(kind)) < count:
+            self._news.clear()
+            await self._news.wait()
+        return self.of(kind)[count - 1]
+
+
+@asynccontextmanager
+async def live(
+    store: Store | None = None,
+    engine: Engine | None = None,
+    rules: Rules | None = None,
+    instance: str = "main",
+) -> AsyncIterator[LiveScene]:
+    """A live instance of the quay."""
+    store = store or Store(":memory:")
+    scene = LiveScene(
+        QUAY,
+        instance,
+        engine=engine or ScriptedEngine({"quay": QUAY}, pace_s=0.05),
+        journal=InlineJournal(store),
+        rules=rules or Rules(),
+        wall_ms=lambda: round(1000 * asyncio.get_running_loop().time()),
+    )
+    await scene.start(store.entries("quay", instance), store.speech("quay", instance))
+    try:
+        yield scene
+    finally:
+        await scene.close()
