@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         description="Folder of the journal, which holds everything that must last.",
     )
     secret: SecretStr | None = Field(
-        None, min_length=16, description="Key that signs tokens; without it loopback only."
+        None, min_length=32, description="Key that signs tokens; without it loopback only."
     )
     allowed_origins: list[str] = Field(
         [], description="Origins whose pages may connect, besides the server's own."
@@ -118,7 +118,7 @@ def load(flags: dict[str, Any], file: Path | None = None) -> Settings:
     if settings.is_open and not _is_loopback(settings.host):
         raise SettingError(
             f"host: {settings.host} can be reached from other machines, and no secret is set; "
-            "set NPCSERVER_SECRET (at least 16 characters), or listen on 127.0.0.1"
+            "set NPCSERVER_SECRET (at least 32 characters), or listen on 127.0.0.1"
         )
     return settings
 

@@ -1,16 +1,15 @@
 """What must not come out: a streaming filter over a character's words.
 
-Speech ends where another speaker's line, a slot header or chat markup would begin. Text is passed
-on as soon as it can no longer be the start of any of these. Knows nothing of engines or sockets.
+Speech ends where another speaker's line or chat markup would begin; stage directions are left out,
+since deeds are decided and not narrated. Text is passed on as soon as nothing that follows could
+take it back. Knows nothing of engines or sockets.
 """
 
 import re
 from collections.abc import Iterable
 
-_MARKUP = re.compile(r"<[|｜/]|\[/?INST\]|</?s>")
-_STAGE = re.compile(r"[\[(（*][^\])）*]*[\])）*]\s*")
-# What may be held back at most while it could still turn into something that must not be said.
-_LONGEST_HOLD = 48
+_DIRECTION = re.compile(r"\s*(?:\([^)]*\)|（[^）]*）|\[[^\]]*\]|\*[^*]*\*)")
+_OPENED = re.compile(r"[\[(（*]")
 
 
 class Guard:
@@ -21,11 +20,10 @@ class Guard:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        starts = sorted({re.escape(name) for name in names if name}, key=len, reverse=True)
-        speaker = "|".join(starts) or r"(?!)"
-        self._end = re.compile(rf"(?<!\w)(?:{speaker})\s*[:：(（]|[\r\n]|{_MARKUP.pattern}")
-        self._names = [name for name in names if name]
-        self._held = ""
+        self._names = sorted({name for name in names if name}, key=len, reverse=True)
+        lines = "|".join(_edge(name) + re.escape(name) for name in self._names) or r"(?!)"
+        self._end = re.compile(rf"(?:{lines})\s*[:：(（]|[\r\n<]")
+        self._raw = ""
         self._said = ""
         self.ended = False
 
@@ -33,46 +31,41 @@ class Guard:
         """Take in generated text; return what may be said now."""
         if self.ended:
             return ""
-        self._held += text
-        if not self._said:
-            self._held = self._held.lstrip()
-        if match := self._end.search(self._held):
-            self._held = self._held[: match.start()]
-            self.ended = True
+        self._raw += text
+        if match := self._end.search(self._raw):
+            self._raw = self._raw[: match.start()]
             return self.finish()
-        self._drop_stage_directions()
-        keep = self._hold_from()
-        out, self._held = self._held[:keep], self._held[keep:]
-        self._said += out
-        return out
+        return self._say(self._raw[: self._undecided()])
 
     def finish(self) -> str:
-        """The generation is over: what was held back, without what was never closed."""
+        """The generation is over; return the rest of what may be said."""
         self.ended = True
-        self._drop_stage_directions()
-        out = re.split(r"[\[(（<*]", self._held, maxsplit=1)[0].rstrip()
-        self._held = ""
-        self._said += out
-        return out
+        return self._say(self._raw)
 
-    def _drop_stage_directions(self) -> None:
-        """Deeds are decided, not narrated: `(smiles)` and `*nods*` are not speech."""
-        self._held = _STAGE.sub("", self._held)
+    def _say(self, text: str) -> str:
+        # A reply is short, so looking at all of it again costs less than keeping track.
+        spoken = _DIRECTION.sub("", text)
+        spoken = _OPENED.split(spoken, maxsplit=1)[0].strip()
+        new = spoken[len(self._said) :]
+        self._said = spoken
+        return new
 
-    def _hold_from(self) -> int:
-        """Where the part begins that could still become something that must not be said."""
-        start = max(0, len(self._held) - _LONGEST_HOLD)
-        opening = re.search(r"[\[(（<*]", self._held[start:])
-        if opening:
-            return start + opening.start()
-        for index in range(start, len(self._held)):
-            if index and self._held[index - 1].isalnum() and self._held[index].isascii():
-                continue
-            tail = self._held[index:].rstrip()
-            if tail and any(name.startswith(tail) for name in self._names):
-                return index
-        # A space at the end waits for its word: speech does not end with one.
-        return len(self._held.rstrip())
+    def _undecided(self) -> int:
+        """Where the end begins that could still become the start of somebody's line."""
+        longest = max(map(len, self._names), default=0)
+        tail = self._raw.rstrip()
+        for index in range(max(0, len(tail) - longest), len(tail)):
+            for name in self._names:
+                if name.startswith(tail[index:]) and re.search(
+                    _edge(name) + r"$", self._raw[:index]
+                ):
+                    return index
+        return len(self._raw)
+
+
+def _edge(name: str) -> str:
+    """A Latin name begins at a word's edge; Chinese knows no such thing."""
+    return r"(?<!\w)" if name.isascii() else ""
 
 
 class Sentences:

@@ -33,15 +33,19 @@ class Session:
         self.overflow = asyncio.Event()
         self._cursor = 0
         self._most_unsent: int | None = None
-        self._bodies: deque[str] = deque(maxlen=keep)
+        self._bodies: deque[str] = deque()
+        self._keep = keep
         self._acks: OrderedDict[str, Ack] = OrderedDict()
 
     def push(self, message: ServerMessage) -> None:
         """Append a message; whoever sends for this session is woken."""
         self._bodies.append(message.wire())
         self.seq += 1
+        while len(self._bodies) > self._keep:
+            self._bodies.popleft()
         self.news.set()
-        if self._most_unsent is not None and self.seq - self._cursor > self._most_unsent:
+        unsent = self.seq - self._cursor
+        if self._most_unsent is not None and unsent > min(self._most_unsent, self._keep):
             self.overflow.set()
 
     def attach(self, cursor: int, queue: int) -> None:
@@ -57,8 +61,10 @@ class Session:
 
     def unsent(self, limit: int = 64) -> list[str]:
         """The next frames to send, at most `limit`, each with its `seq`."""
-        first = self.seq - len(self._bodies)
-        bodies = islice(self._bodies, self._cursor - first, self._cursor - first + limit)
+        start = len(self._bodies) - (self.seq - self._cursor)
+        if start < 0:
+            return []  # dropped already; `overflow` is set
+        bodies = islice(self._bodies, start, start + limit)
         return [
             f'{body[:-1]},"seq":{number}}}' for number, body in enumerate(bodies, self._cursor + 1)
         ]

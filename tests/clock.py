@@ -1,7 +1,7 @@
 """An event loop on virtual time: when nothing can run, the clock jumps to the next timer.
 
-Tests of minutes take milliseconds, and the same run gives the same times. Nothing in such a test may
-wait for a thread or a socket: the clock would not wait for it.
+Tests of minutes take milliseconds, and the same run gives the same times. Nothing in such a test
+may wait for a thread or a socket: the clock would not wait for it.
 """
 
 import asyncio

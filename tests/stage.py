@@ -1,6 +1,7 @@
-"""A live scene in a test: real SQLite, the scripted engine, virtual time, players that take notes."""
+"""A live scene in a test: real SQLite, the scripted engine, virtual time, attentive players."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,8 +48,6 @@ class Player:
         self._news.set()
 
     async def send(self, kind: str, **fields: Any) -> None:
-        import json
-
         await self._scene.submit(self._sender, parse(json.dumps({"type": kind, **fields})))
 
     async def say(self, text: str, **fields: Any) -> None:

@@ -1,10 +1,12 @@
 """Whole conversations in one live scene, on virtual time."""
 
+import jsonschema
 import pytest
 
 from npcserver.errors import Rejected
 from npcserver.floor import Rules
 from npcserver.journal import Store
+from npcserver.state import SceneState
 from tests.clock import run
 from tests.stage import Player, live
 
@@ -270,8 +272,6 @@ def test_state_is_the_fold_of_the_journal() -> None:
             for count, line in enumerate(["Hello.", "Ring the bell.", "Give me a herring."], 1):
                 await kit.say(line, to=["ada"])
                 await kit.until("turn.done", count)
-            from npcserver.state import SceneState
-
             folded = SceneState(scene.loaded)
             for entry in store.entries("quay", "main"):
                 folded.apply(entry)
@@ -308,8 +308,6 @@ def test_a_thousand_turns_are_all_declared() -> None:
             assert len(actions) >= 100
             for action in actions:
                 schema = declared.actions[action.name].schema_of_args()
-                import jsonschema
-
                 jsonschema.validate(action.args, schema)
             assert all(m.status == "completed" for m in kit.of("turn.done"))
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from npcserver import models
 from npcserver.config import Settings
+from npcserver.engines import host
 from npcserver.engines.base import Engine
-from npcserver.engines.host import HostedEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.library import LoadedScene
 
@@ -21,4 +21,4 @@ def make(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Engine:
     """
     if settings.engine == "scripted":
         return ScriptedEngine(scenes, SCRIPTED_PACE_S)
-    return HostedEngine(models.resolve(settings.model), cache_gb=settings.cache_gb)
+    return host.openvino(models.resolve(settings.model), settings.cache_gb)
