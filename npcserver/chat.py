@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from threading import Thread
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import jwt
 from rich.console import Console
 
@@ -102,7 +103,8 @@ class Transcript:
     def __init__(self, console: Console, snapshot: Message) -> None:
         self._console = console
         self._snapshot = snapshot
-        self._names = {npc["id"]: npc["name"] for npc in snapshot["npcs"]}
+        people = (*snapshot["npcs"], *snapshot["players"])
+        self._names: dict[str, str] = {one["id"]: one["name"] for one in people}
         self._turns: dict[str, Message] = {}
         self._emotions: dict[str, str] = {}
         self._speaking = ""
@@ -161,7 +163,7 @@ class Transcript:
         self._emotions.pop(message["turn_id"], None)
         self._break()
         if message["status"] != "completed":
-            name = self._names.get(message["npc"], message["npc"])
+            name = self._name(message["npc"])
             why = f": {message['reason']}" if message.get("reason") else ""
             self._line(f"({name} — {message['status']}{why})", "dim")
         self._settle(started.get("in_reply_to", ""))
@@ -180,7 +182,10 @@ class Transcript:
         else:
             did = {"player.left": "leaves", "player.moved": f"goes to {message.get('place')}"}
             words = did.get(message["type"]) or f"does: {message.get('action')}"
-            self._line(f"({self._names.get(who, who)} {words})", "dim")
+            self._line(f"({self._name(who)} {words})", "dim")
+
+    def _name(self, who: str) -> str:
+        return self._names.get(who, who)
 
     def _speak(self, turn_id: str) -> None:
         """Begin the speaker's line, unless it is the one that is being written."""
@@ -188,8 +193,7 @@ class Transcript:
             return
         self._break()
         self._speaking = turn_id
-        npc = self._turns.get(turn_id, {}).get("npc", "?")
-        self._write(self._names.get(npc, npc), "bold")
+        self._write(self._name(self._turns.get(turn_id, {}).get("npc", "?")), "bold")
         if emotion := self._emotions.get(turn_id):
             self._write(f" ({emotion})", "dim")
         self._write(": ", "bold")
@@ -279,8 +283,6 @@ async def _approach(client: Client, npc: str | None) -> None:
 
 async def _scenes(visit: Visit) -> list[str]:
     """The ids of the server's scenes. Raises NpcError when it does not answer."""
-    import httpx
-
     parts = urlsplit(visit.url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     url = urlunsplit((scheme, parts.netloc, "/v1/scenes", "", ""))

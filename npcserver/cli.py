@@ -1,0 +1,320 @@
+"""The command line. What a command needs is imported inside it, so that `--help` is instant.
+
+Every error this project raises on purpose ends here as a sentence on stderr and exit code 2.
+"""
+# ruff: noqa: E402, PLC0415
+
+import time
+
+BEGUN = time.perf_counter()
+"""Taken before anything slow is imported: readiness is told from here."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from npcserver import __version__
+from npcserver.errors import NpcError, SceneError, SettingError
+
+if TYPE_CHECKING:
+    from npcserver.app import Startup
+    from npcserver.config import Settings
+
+FAILED = 1
+REFUSED = 2
+
+
+class Engine(StrEnum):
+    """What runs the model."""
+
+    auto = "auto"
+    openvino = "openvino"
+    scripted = "scripted"
+
+
+class Role(StrEnum):
+    """What the bearer of a token may do."""
+
+    player = "player"
+    host = "host"
+    admin = "admin"
+
+
+def _examples(*lines: str) -> str:
+    """An epilog of examples, one a line."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+app = typer.Typer(
+    name="npcserver",
+    help="An open server that gives the characters of a virtual scene a voice of their own.",
+    epilog=_examples(
+        "npcserver models pull",
+        "npcserver serve",
+        "npcserver chat --scene hollin_pass --npc joyce",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+scenes_app = typer.Typer(help="Check scenes, and describe their files to editors.")
+models_app = typer.Typer(help="Fetch models, and list those this server knows by name.")
+app.add_typer(scenes_app, name="scenes", no_args_is_help=True)
+app.add_typer(models_app, name="models", no_args_is_help=True)
+
+SceneFolder = Annotated[
+    Path, typer.Argument(help="Folder of scenes, or of one scene.", show_default="scenes")
+]
+
+
+@contextmanager
+def _friendly() -> Iterator[None]:
+    """Print an error as a sentence instead of a traceback."""
+    try:
+        yield
+    except NpcError as error:
+        print(f"npcserver: {error.message}", file=sys.stderr)
+        raise typer.Exit(REFUSED) from None
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """What comes before every command."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command(
+    epilog=_examples(
+        "npcserver serve",
+        "npcserver serve --engine scripted --scenes my/scenes",
+        "NPCSERVER_SECRET=$(openssl rand -hex 32) npcserver serve --host 0.0.0.0",
+    )
+)
+def serve(
+    scenes: Annotated[Path | None, typer.Option(help="Folder of scenes.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model by name, or a folder.")] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the journal.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
+) -> None:
+    """Serve scenes to game clients, and a page to play in at [bold]/[/bold].
+
+    Settings come from a file ([bold]npcserver.toml[/bold] here, or --config), then the environment
+    ([bold]NPCSERVER_*[/bold]), then these flags; the later wins. docs/settings.md lists them all.
+    """
+    with _friendly():
+        from npcserver import serving
+        from npcserver.config import load
+
+        flags = {
+            "scenes": scenes,
+            "model": model,
+            "engine": engine and engine.value,
+            "host": host,
+            "port": port,
+            "data": data,
+        }
+        settings = load(flags, config)
+
+        def announce(url: str, startup: "Startup", ready_s: float) -> None:
+            print(_welcome(settings, url, startup, ready_s), flush=True)
+
+        serving.run(settings, announce, BEGUN)
+
+
+def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float) -> str:
+    """What is printed once, when the server is ready."""
+    if settings.is_open:
+        access = "no secret is set: this machine only, and everyone here is player and host"
+    else:
+        access = "by token (npcserver token --help)"
+    return "\n".join(
+        [
+            f"npcserver {__version__} is ready: {url}",
+            f"  scenes      {', '.join(startup.scenes)}",
+            f"  access      {access}",
+            f"  ready       {ready_s:.1f} s after the start",
+            f"  first word  {startup.first_word_ms} ms after a warm-up line",
+        ]
+    )
+
+
+@app.command(
+    epilog=_examples(
+        "npcserver chat",
+        "npcserver chat --scene hollin_pass --npc joyce --player Robin",
+        'npcserver chat --npc joyce --once "Is the road open?"',
+    )
+)
+def chat(
+    url: Annotated[str, typer.Option(help="Where the server is.")] = "ws://127.0.0.1:8000",
+    scene: Annotated[str | None, typer.Option(help="Scene's id; the first, if none.")] = None,
+    npc: Annotated[str | None, typer.Option(help="Whom to talk to, by id.")] = None,
+    player: Annotated[str | None, typer.Option(help="Your name; a guest's, if none.")] = None,
+    instance: Annotated[str, typer.Option(help="Which party's copy of the scene.")] = "main",
+    token: Annotated[
+        str | None, typer.Option(envvar="NPCSERVER_TOKEN", help="Token, where one is needed.")
+    ] = None,
+    once: Annotated[
+        str | None, typer.Option(help="Say one line, print the reply's words, and exit.")
+    ] = None,
+) -> None:
+    """Talk with the characters of a running server.
+
+    Type to speak; [bold]/whisper[/bold] TEXT, [bold]/stop[/bold], [bold]/move[/bold] PLACE and
+    [bold]/quit[/bold] do what they say. With --once the exit code is 1 when no full reply came.
+    """
+    with _friendly():
+        from rich.console import Console
+
+        from npcserver.chat import Visit, say_once, talk
+
+        visit = Visit(url, scene, npc, player, instance, token)
+        if once is None:
+            asyncio.run(talk(visit, Console()))
+            return
+        done = asyncio.run(say_once(visit, once))
+        print(done["text"])
+        if done["status"] != "completed":
+            why = done.get("reason") or "no reason was given"
+            print(f"npcserver: the turn ended {done['status']}: {why}", file=sys.stderr)
+            raise typer.Exit(FAILED)
+
+
+@app.command(
+    epilog=_examples(
+        "npcserver token --player robin --role player --scene hollin_pass --hours 8",
+        "npcserver token --player backend --role host",
+    )
+)
+def token(
+    player: Annotated[str, typer.Option(help="The player's id.")],
+    role: Annotated[Role, typer.Option(help="host and admin may tell the scene of events.")] = (
+        Role.player
+    ),
+    scene: Annotated[str, typer.Option(help="A scene's id, or * for all.")] = "*",
+    hours: Annotated[float, typer.Option(min=0.01, max=8784, help="How long it is good.")] = 24,
+    config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
+) -> None:
+    """Sign a token with the server's secret ([bold]NPCSERVER_SECRET[/bold]), and print it."""
+    with _friendly():
+        from npcserver import tokens
+        from npcserver.config import load
+        from npcserver.protocol import is_id
+
+        secret = load({"host": "127.0.0.1"}, config).secret
+        if secret is None:
+            raise SettingError("secret: none is set; set NPCSERVER_SECRET as the server has it")
+        if not is_id(player):
+            raise SettingError("--player: an id is 1 to 64 letters (a to z), digits, _ . and -")
+        key = secret.get_secret_value()
+        print(tokens.issue(key, player=player, role=role.value, scene=scene, hours=hours))
+
+
+@scenes_app.command(
+    "check",
+    epilog=_examples("npcserver scenes check", "npcserver scenes check my/scenes/harbour"),
+)
+def scenes_check(folder: SceneFolder = Path("scenes")) -> None:
+    """Check scenes: one line each, or every fault as [bold]file:line: field: what to do[/bold].
+
+    The exit code is 1 when there are faults.
+    """
+    from npcserver.library import load_scene, load_scenes
+
+    try:
+        one = (folder / "scene.yaml").exists()
+        loaded = [load_scene(folder)] if one else list(load_scenes(folder).values())
+    except SceneError as error:
+        print(error.message)
+        raise typer.Exit(FAILED) from None
+    for each in loaded:
+        scene = each.scene
+        counts = {
+            "characters": len(each.characters),
+            "places": len(scene.places),
+            "props": len(scene.props),
+            "emotions": len(scene.emotions),
+            "actions": len(scene.actions),
+            "events": len(scene.events),
+        }
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        print(f"{each.id}: {scene.name} ({scene.language}): {told}")
+
+
+@scenes_app.command("schema", epilog=_examples("npcserver scenes schema --out schemas"))
+def scenes_schema(
+    out: Annotated[Path, typer.Option(help="Folder to write to; it is made.")] = Path("schemas"),
+) -> None:
+    """Write the JSON Schemas of a scene's files, for completion and checks in an editor."""
+    from npcserver.library import json_schemas
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, schema in json_schemas().items():
+        path = out / name
+        path.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+        print(path)
+
+
+@models_app.command("pull", epilog=_examples("npcserver models pull"))
+def models_pull(
+    name: Annotated[str, typer.Argument(help="A model's name.")] = "embedded",
+) -> None:
+    """Fetch a model, check it, and make it ready to load. Does nothing when it is there already."""
+    with _friendly():
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from npcserver import models
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, transient=True) as bar:
+            task = bar.add_task(name, total=1.0)
+            folder = models.pull(
+                name, lambda step, done: bar.update(task, description=step, completed=done)
+            )
+        print(f"{name}: {folder}")
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models this server knows by name."""
+    with _friendly():
+        from rich.console import Console
+        from rich.table import Table
+
+        from npcserver import models
+
+        table = Table("name", "languages", "licence", "here", "about", box=None)
+        for model in models.list_models():
+            here = f"{model.size_bytes / 1e6:.0f} MB" if model.present else "no"
+            languages = ", ".join(model.languages)
+            table.add_row(model.name, languages, model.licence, here, model.about)
+        Console().print(table)
+
+
+@app.command(hidden=True)
+def docs(
+    out: Annotated[Path, typer.Option(help="The project's docs folder.")] = Path("docs"),
+) -> None:
+    """Bring the generated tables of docs/ up to date."""
+    with _friendly():
+        from npcserver import reference
+
+        for path in reference.write(out):
+            print(path)
