@@ -112,6 +112,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the journal.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="Fetch the model first, if missing.")
+    ] = False,
 ) -> None:
     """Serve scenes to game clients, and a page to play in at [bold]/[/bold].
 
@@ -131,6 +134,8 @@ def serve(
             "data": data,
         }
         settings = load(flags, config)
+        if pull and settings.engine != Engine.scripted:
+            _pull(settings.model)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:
             print(_welcome(settings, url, startup, ready_s), flush=True)
@@ -278,17 +283,22 @@ def models_pull(
 ) -> None:
     """Fetch a model, check it, and make it ready to load. Does nothing when it is there already."""
     with _friendly():
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        print(f"{name}: {_pull(name)}")
 
-        from npcserver import models
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, transient=True) as bar:
-            task = bar.add_task(name, total=1.0)
-            folder = models.pull(
-                name, lambda step, done: bar.update(task, description=step, completed=done)
-            )
-        print(f"{name}: {folder}")
+def _pull(name: str) -> Path:
+    """Fetch a model, showing how far it is. Raises ModelError."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from npcserver import models
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=1.0)
+        return models.pull(
+            name, lambda step, done: bar.update(task, description=step, completed=done)
+        )
 
 
 @models_app.command("list")

@@ -1,0 +1,51 @@
+# The stamps in .venv are newer than what was installed from: when they are fresh, no pip runs.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: help setup install run test check docs clean
+
+help:
+	@echo "make setup    a .venv with everything pinned, and the embedded model"
+	@echo "make run      set up if that is missing, then serve the scenes in scenes/"
+	@echo "make test     set up if that is missing, then run all tests"
+	@echo "make check    lint, formatting and strict types"
+	@echo "make docs     bring the generated tables of docs/ up to date"
+	@echo "make install  a .venv to run from only, without the tools of development"
+	@echo "make clean    remove the .venv and what tools left behind"
+
+setup: $(BIN)/.setup
+	@$(BIN)/npcserver models pull
+
+install: $(BIN)/.install
+
+run: setup
+	@$(BIN)/npcserver serve
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: $(BIN)/.setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(BIN)/.setup
+	$(BIN)/npcserver docs --out docs
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "npcserver needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.setup: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BIN)/.install: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+	@touch $@
