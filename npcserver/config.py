@@ -67,7 +67,13 @@ class Settings(BaseSettings):
     waiting_turns: int = Field(4, ge=1, description="Turns that may wait for one character.")
     reply_tokens: int = Field(60, ge=1, le=1024, description="Longest reply, in tokens.")
     prompt_tokens: int = Field(1200, ge=256, description="Longest prompt, in tokens.")
-    temperature: float = Field(0.7, ge=0, le=2, description="How freely words are drawn; 0: not.")
+    history_lines: int = Field(
+        0,
+        ge=0,
+        le=400,
+        description="Past happenings a prompt holds; the embedded model does best with none.",
+    )
+    temperature: float = Field(0.35, ge=0, le=2, description="How freely words are drawn; 0: not.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")
     cache_gb: Annotated[int, Field(ge=1)] = Field(1, description="Key-value cache, in GB.")
 

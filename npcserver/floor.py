@@ -60,11 +60,13 @@ class Rules:
         turn_s: seconds after which a turn is stopped, waiting included.
         waiting: turns that may wait for one character.
         prompt_tokens: the longest prompt.
+        history: past happenings a prompt may hold.
     """
 
     turn_s: float = 30.0
     waiting: int = 4
     prompt_tokens: int = 1200
+    history: int = 0
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -102,7 +104,7 @@ class Floor:
         self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._warming: dict[str, asyncio.Task[None]] = {}
         self._builders = {
-            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
+            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens, rules.history)
             for npc in scene.loaded.characters
         }
 

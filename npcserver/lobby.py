@@ -26,6 +26,8 @@ from npcserver.session import Session
 log = logging.getLogger(__name__)
 
 REMEMBERED_PLAYERS = 10_000
+FREQUENCY_PENALTY = 0.4
+"""Enough to break a loop, too little to keep a character from saying `the` twice."""
 Evict = Callable[[], None]
 """Tells a connection that a newer one took its player's place."""
 
@@ -226,9 +228,11 @@ class Lobby:
                 turn_s=settings.turn_seconds,
                 waiting=settings.waiting_turns,
                 prompt_tokens=settings.prompt_tokens,
+                history=settings.history_lines,
                 sampling=Sampling(
                     max_tokens=settings.reply_tokens,
                     temperature=settings.temperature,
+                    frequency_penalty=FREQUENCY_PENALTY,
                     seed=settings.seed,
                 ),
             ),

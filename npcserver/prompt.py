@@ -33,8 +33,11 @@ from npcserver.library import (
 )
 from npcserver.state import Happening, SceneState, deed_words
 
-SHOWN_EXAMPLES = 6
-RECALLED_EXAMPLES = 2
+SHOWN_EXAMPLES = 3
+"""Examples that every prompt of a character shows; the first ones in the file."""
+PRIMING = 2
+"""How often the example that fits a line best is shown before it. What a small model has seen twice
+it goes on with; once, it often wanders off."""
 RECALLED_FACTS = 1
 BLOCK = 8
 """History goes in blocks of this many happenings, so that the prefix changes rarely."""
@@ -94,13 +97,19 @@ def recall_examples(character: Character, line: str) -> list[Example]:
 class PromptBuilder:
     """Builds the prompts of one character of one scene."""
 
-    def __init__(self, loaded: LoadedScene, npc: str, budget: int) -> None:
-        """Args: budget: the longest prompt, in estimated tokens."""
+    def __init__(self, loaded: LoadedScene, npc: str, budget: int, history: int = 0) -> None:
+        """One character's prompts.
+
+        Args:
+            budget: the longest prompt, in estimated tokens.
+            history: past happenings it may hold, beside the line that is answered.
+        """
         self.loaded = loaded
         self.npc = npc
         self.character: Character = loaded.characters[npc]
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
+        self._most = history
         self._block = lru_cache(maxsize=512)(self._make_block)
 
     @cached_property
@@ -114,7 +123,7 @@ class PromptBuilder:
             sheet.append(self.wording.wants.format(name) + " ".join(self.character.wants))
         messages = [Message("system", "\n".join(sheet))]
         for example in self.character.examples[:SHOWN_EXAMPLES]:
-            messages += self._shown(example)
+            messages += self._shown(example, self.wording.stranger)
         return tuple(messages)
 
     def build(self, state: SceneState, line: int) -> Prompt:
@@ -177,7 +186,7 @@ class PromptBuilder:
         line = f"{past.name}{self.wording.colon}{past.text}"
         recalled = self._recalled_facts(past.text)
         return (
-            *self._recalled_examples(past.text),
+            *self._recalled_example(past.text, past.name),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
         )
 
@@ -192,16 +201,15 @@ class PromptBuilder:
         facts = self.character.knows
         return [facts[i] for i in relevance.rank(text, facts)[:RECALLED_FACTS]]
 
-    def _recalled_examples(self, text: str) -> list[Message]:
-        best = recall_examples(self.character, text)[:RECALLED_EXAMPLES]
-        # The best one last: what stands nearest is followed most.
-        return [m for example in reversed(best) for m in self._shown(example)]
+    def _recalled_example(self, text: str, asker: str) -> list[Message]:
+        """The example that fits a line best, as if `asker` had said it before."""
+        best = recall_examples(self.character, text)[:1]
+        return [m for example in best * PRIMING for m in self._shown(example, asker)]
 
-    def _shown(self, example: Example) -> list[Message]:
-        stranger = self.wording.stranger
+    def _shown(self, example: Example, asker: str) -> list[Message]:
         return [
-            Message("user", f"{stranger}{self.wording.colon}{example.line}"),
-            Message("assistant", self.example_line(example, stranger)),
+            Message("user", f"{asker}{self.wording.colon}{example.line}"),
+            Message("assistant", self.example_line(example, asker)),
         ]
 
     def example_line(self, example: Example, asker: str) -> str:
@@ -242,7 +250,7 @@ class PromptBuilder:
             spare -= sum(estimate_tokens(message.text) for message in block)
             if past.number == line:
                 last = [block]
-            elif spare >= 0:
+            elif spare >= 0 and len(blocks) < self._most:
                 blocks.append((past.number, block))
             else:
                 cut = (past.number // BLOCK + 1) * BLOCK

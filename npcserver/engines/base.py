@@ -47,6 +47,8 @@ class Sampling:
     Args:
         max_tokens: at most this many tokens a reply.
         temperature: 0 is greedy.
+        frequency_penalty: taken off a token's logit each time it was generated already; unlike a
+            repetition penalty it leaves alone what stands in the prompt.
         stop: generation ends before any of these strings; they are not part of the text.
         seed: the same seed, prompt and engine give the same words when nothing else runs.
     """
@@ -54,7 +56,7 @@ class Sampling:
     max_tokens: int = 64
     temperature: float = 0.7
     top_p: float = 0.9
-    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ("\n",)
     seed: int = 0
 

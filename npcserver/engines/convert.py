@@ -26,14 +26,15 @@ def rewrite(source: Path, target: Path) -> None:
         if field.name == "general.file_type":
             writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
             continue
-        kind = field.types[0]
-        inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), kind, sub_type=inner)
+        kind, *inner = field.types
+        writer.add_key_value(
+            field.name, field.contents(), kind, sub_type=inner[-1] if inner else None
+        )
     for tensor in reader.tensors:
-        data, kind = tensor.data, tensor.tensor_type
-        if kind == Q4_1:
-            data, kind = gguf.quantize(gguf.dequantize(data, kind), Q8_0), Q8_0
-        writer.add_tensor(tensor.name, data, raw_dtype=kind)
+        data, quantisation = tensor.data, tensor.tensor_type
+        if quantisation == Q4_1:
+            data, quantisation = gguf.quantize(gguf.dequantize(data, Q4_1), Q8_0), Q8_0
+        writer.add_tensor(tensor.name, data, raw_dtype=quantisation)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

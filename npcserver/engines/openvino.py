@@ -267,7 +267,7 @@ class Worker:
         handle = self.add(
             ids,
             max_new_tokens=sampling["max_tokens"],
-            repetition_penalty=sampling["repetition_penalty"],
+            frequency_penalty=sampling["frequency_penalty"],
             stop_token_ids=self.tokens.special_ids,
             **(drawing if drawn else {}),
         )
