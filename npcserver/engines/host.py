@@ -100,9 +100,10 @@ class HostedEngine:
         while True:
             process = self._process
             assert process and process.stdout
-            while line := await process.stdout.readline():
+            while (line := await process.stdout.readline()) and self._take(line):
                 failures = 0
-                self._take(json.loads(line))
+            if line:
+                process.kill()  # what it says makes no sense; a fresh one may do better
             self._ready.clear()
             self._running = 0
             code = await process.wait()
@@ -123,11 +124,18 @@ class HostedEngine:
     def _complaint(self) -> str:
         return self._complaints[-1] if self._complaints else "it said nothing"
 
-    def _take(self, line: dict[str, Any]) -> None:
-        self._running, self._kv_usage = line["running"], line["kv"]
-        for event in line["events"]:
-            if (answers := self._answers.get(event["id"])) is not None:
+    def _take(self, line: bytes) -> bool:
+        """Hand a line's events to those who wait; False if it is not such a line."""
+        try:
+            said = json.loads(line)
+            self._running, self._kv_usage = said["running"], said["kv"]
+            events = [(event["id"], event) for event in said["events"]]
+        except (ValueError, KeyError, TypeError):
+            return False
+        for job, event in events:
+            if (answers := self._answers.get(job)) is not None:
                 answers.put_nowait(event)
+        return True
 
     def _fail_all(self, message: str) -> None:
         for answers in self._answers.values():

@@ -54,6 +54,12 @@ class Tokens:
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return [int(token) for token in encoded.input_ids.data[0]]
 
+    def with_empty_line(self, ids: Ids) -> Ids:
+        """The same text with an empty line before its last one. ids (T,) → (T + 1,)"""
+        newline = self.encode("\n")[0]
+        last = len(ids) - 1 - ids[::-1].index(newline) if newline in ids else 0
+        return [*ids[:last], newline, *ids[last:]]
+
 
 @dataclass
 class Generation:
@@ -130,18 +136,26 @@ class Deciding:
     """Scores every option as what follows a prompt, in two steps whatever their number.
 
     First the prompt is computed, up to its last token; then each option is appended to it and
-    echoed with the log-probabilities of its tokens. Only what is not in the cache yet has them,
-    which is why the last token of the prompt has to stay out of it, and why each option is followed
-    by a token that nothing real is followed by.
+    echoed with the log-probabilities of its tokens. Only what is not in the cache has them, which
+    is why the last token of the prompt has to stay out of it, and why each option is followed by a
+    token that nothing real is followed by. Where a block of the cache ends just there, the tokens
+    were cached all the same; then the last line of the prompt is moved by an empty line.
     """
+
+    MOVES = 4
 
     def __init__(self, job: int, worker: "Worker", prompt: Ids, options: list[Ids]) -> None:
         self.id = job
         self._worker = worker
-        self._prompt = prompt
+        self._asked = prompt
         self._options = options
         self._usage = worker.usage(prompt)
-        self._prefix = worker.add(prompt[:-1], max_new_tokens=1)
+        self._moves = 0
+        self._begin(prompt)
+
+    def _begin(self, prompt: Ids) -> None:
+        self._prompt = prompt
+        self._prefix = self._worker.add(prompt[:-1], max_new_tokens=1)
         self._echoes: list[Any] = []
         self._scores: dict[int, float] = {}
 
@@ -152,15 +166,26 @@ class Deciding:
                 self._echoes = [self._echo(option) for option in self._options]
             return
         for index, handle in enumerate(self._echoes):
+            size = len(self._options[index])
             for output in _outputs(handle):
                 logs = output.generated_log_probs[:-2]  # the end token's, and the one generated
-                self._scores[index] = math.fsum(logs[-len(self._options[index]) :])
+                self._scores[index] = math.fsum(logs[-size:]) if len(logs) >= size else math.nan
         if len(self._scores) == len(self._options):
-            best = max(self._scores.values())
-            weights = [math.exp(self._scores[i] - best) for i in range(len(self._options))]
-            chances = [weight / math.fsum(weights) for weight in weights]
-            self._worker.remember(self._prompt, self._options, chances)
-            yield {"id": self.id, "probabilities": chances, "usage": self._usage}
+            yield from self._answer()
+
+    def _answer(self) -> Iterator[Event]:
+        scores = [self._scores[index] for index in range(len(self._options))]
+        if any(map(math.isnan, scores)):
+            if self._moves == self.MOVES:
+                yield {"id": self.id, "error": "the options could not be scored"}
+                return
+            self._moves += 1
+            self._begin(self._worker.tokens.with_empty_line(self._prompt))
+            return
+        weights = [math.exp(score - max(scores)) for score in scores]
+        chances = [weight / math.fsum(weights) for weight in weights]
+        self._worker.remember(self._asked, self._options, chances)
+        yield {"id": self.id, "probabilities": chances, "usage": self._usage}
 
     def _echo(self, option: Ids) -> Any:
         ids = [*self._prompt, *option, self._worker.tokens.eos]
@@ -302,7 +327,7 @@ class Worker:
         events: list[Event] = []
         for job in list(self._jobs.values()):
             events += (got := list(job.poll()))
-            if got and got[-1].keys() & {"finish", "done", "probabilities"}:
+            if got and got[-1].keys() & {"finish", "done", "probabilities", "error"}:
                 del self._jobs[job.id]
         return events
 
