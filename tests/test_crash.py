@@ -1,0 +1,73 @@
+"""The real program, killed in the middle of a turn."""
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.server import SCENES, client
+
+
+@contextmanager
+def program(data: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`npcserver serve` as a process; yields its `host:port` once it is ready."""
+    command = [str(Path(sys.executable).parent / "npcserver"), "serve", "--engine", "scripted"]
+    command += ["--scenes", str(SCENES), "--data", str(data), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        told = next(line for line in process.stdout if "http://" in line)
+        found = re.search(r"http://([\d.:]+)", told)
+        assert found
+        yield found[1], process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def test_kill_9_in_mid_turn_loses_nothing(tmp_path: Path) -> None:
+    async def before(address: str, process: subprocess.Popen[str]) -> tuple[str, str]:
+        async with client(address) as kit:
+            await kit.send("player.say", text="Ring the bell.", to=["ada"], id="m1")
+            await kit.until("turn.done")
+            await kit.send("player.say", text="Hello.", to=["ada"], id="m2")
+            await kit.until("ack", ref="m2")
+            while len([m for m in kit.of("turn.text") if m["turn_id"] == "t2"]) < 3:
+                await kit.until("turn.text")
+            process.send_signal(signal.SIGKILL)
+            await kit.closed()
+            said = "".join(m["delta"] for m in kit.of("turn.text") if m["turn_id"] == "t2")
+            return said, kit.session_id
+
+    async def after(address: str, said: str, session_id: str) -> None:
+        async with client(address, start=False) as kit:
+            started = await kit.start({"session_id": session_id, "after_seq": 5})
+            assert started["resumed"] is False
+            recent = (await kit.until("scene.snapshot"))["recent"]
+            assert [line["text"] for line in recent[:3]] == [
+                "Ring the bell.",
+                "Cover your ears.",
+                "Hello.",
+            ]
+            assert recent[3]["status"] == "interrupted"
+            assert recent[3]["text"].startswith(said)
+            assert "Morning. Mind the rope. It bites.".startswith(recent[3]["text"])
+            # Sent again, since its sender cannot know whether it arrived: acknowledged, not said.
+            await kit.send("player.say", text="Hello.", to=["ada"], id="m2")
+            await kit.until("ack", ref="m2", status="ok")
+            await kit.send("player.say", text="Give me a herring.", to=["ada"], id="m3")
+            started = await kit.until("turn.started")
+            assert started["in_reply_to"] == "m3"
+            assert started["turn_id"] == "t3"
+            await kit.until("turn.done", status="completed")
+
+    with program(tmp_path) as (address, process):
+        said, session_id = asyncio.run(before(address, process))
+    with program(tmp_path) as (address, _):
+        asyncio.run(after(address, said, session_id))
