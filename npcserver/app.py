@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from npcserver import __version__, connection, metrics
+from npcserver.api import characters, openai, systemone
 from npcserver.config import Settings
 from npcserver.engines import choice
 from npcserver.engines.base import Engine, Sampling
@@ -71,6 +72,9 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="npcserver", version=__version__, lifespan=lifespan)
     app.state.settings = settings
     _add_routes(app, scenes, engine)
+    app.include_router(openai.router(scenes, engine, settings))
+    app.include_router(systemone.router(scenes, engine, settings))
+    characters.answer_errors(app)
     _add_playground(app)
     return app
 

@@ -8,16 +8,13 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 from fastapi import WebSocket, WebSocketDisconnect
 
-from npcserver import protocol, tokens
+from npcserver import access, protocol
+from npcserver.access import Visitor
 from npcserver.bounds import Bucket
-from npcserver.config import Settings
 from npcserver.errors import Closed, NpcError, Rejected
 from npcserver.lobby import Lobby
 from npcserver.protocol import (
@@ -43,14 +40,6 @@ FLOOD = 10
 CLOSE_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Visitor:
-    """Who a connection's token says it is; in an open server, anybody."""
-
-    player: str | None
-    host: bool
-
-
 async def serve(socket: WebSocket, lobby: Lobby, scene: str, instance: str) -> None:
     """Serve one connection until it ends."""
     offered = socket.scope.get("subprotocols", [])
@@ -58,7 +47,7 @@ async def serve(socket: WebSocket, lobby: Lobby, scene: str, instance: str) -> N
     address = socket.client.host if socket.client else ""
     try:
         with _counted(lobby.per_address, address, lobby.settings.connections_per_address):
-            visitor = _admit(socket, lobby.settings, lobby.scenes, scene, instance)
+            visitor = _admit(socket, lobby, scene, instance)
             await _Connection(socket, lobby, visitor).run(scene, instance)
     except Closed as closed:
         await _close(socket, closed)
@@ -66,59 +55,16 @@ async def serve(socket: WebSocket, lobby: Lobby, scene: str, instance: str) -> N
         pass  # the client is gone; there is nobody left to tell
 
 
-def _admit(
-    socket: WebSocket, settings: Settings, scenes: Container[str], scene: str, instance: str
-) -> Visitor:
-    """Check origin, scene and token. Raises Closed."""
-    _check_origin(socket, settings)
-    visitor = Visitor(None, host=True)
-    if settings.secret is not None:
-        claims = tokens.verify(settings.secret.get_secret_value(), _token(socket))
-        if claims.scene not in ("*", scene):
-            raise Closed(f"the token is for scene {claims.scene!r}", 1008, "wrong_scene")
-        visitor = Visitor(claims.sub, claims.role in ("host", "admin"))
-    if scene not in scenes:
+def _admit(socket: WebSocket, lobby: Lobby, scene: str, instance: str) -> Visitor:
+    """Whether this connection may come in. Raises Closed."""
+    tokens = [each for each in socket.scope.get("subprotocols", []) if each.startswith("token.")]
+    offered = tokens[0].removeprefix("token.") if tokens else None
+    visitor = access.admit(socket.headers, lobby.settings, scene, offered)
+    if scene not in lobby.scenes:
         raise Closed(f"there is no scene {scene[:40]!r}", 4404, "no_such_scene")
     if not protocol.is_id(instance):
         raise Closed("an instance is named by letters, digits, _ . and -", 4404, "bad_instance")
     return visitor
-
-
-def _token(socket: WebSocket) -> str:
-    scheme, _, value = socket.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    for offered in socket.scope.get("subprotocols", []):
-        if offered.startswith("token."):
-            return str(offered.removeprefix("token."))
-    raise Closed(
-        "a token is needed: `Authorization: Bearer …` or the subprotocol `token.…`",
-        1008,
-        "no_token",
-    )
-
-
-def _check_origin(socket: WebSocket, settings: Settings) -> None:
-    """A page of another origin may not use a player's browser to talk to this server."""
-    host = socket.headers.get("host", "")
-    if settings.is_open and not _is_local(host):
-        raise Closed("an open server answers to local names only", 1008, "bad_host")
-    origin = socket.headers.get("origin")
-    if origin is None or origin in settings.allowed_origins or "*" in settings.allowed_origins:
-        return
-    if urlsplit(origin).netloc != host:
-        raise Closed(
-            f"pages of {origin[:80]} may not connect (setting `allowed_origins`)",
-            1008,
-            "bad_origin",
-        )
-
-
-def _is_local(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    with contextlib.suppress(ValueError):
-        return ip_address(name).is_loopback
-    return name in ("localhost", "testserver")
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["errors", "bounds", "relevance", "engines.base"],
-    ["protocol", "config", "library", "models", "guard"],
-    ["tokens", "journal", "session", "engines.render", "client"],
+    ["errors", "bounds", "relevance", "guard", "engines.base", "engines.convert"],
+    ["protocol", "config", "library", "models", "engines.render"],
+    ["tokens", "journal", "session", "client"],
+    ["access"],
     ["state"],
     ["hearing", "prompt", "views"],
     ["director", "turn"],
@@ -17,8 +18,10 @@ LAYERS = [
     ["scene"],
     ["engines.host", "engines.openvino", "engines.scripted"],
     ["lobby"],
-    ["connection", "metrics", "engines.choice", "api.openai", "api.systemone"],
+    ["connection", "metrics", "engines.choice", "api.characters"],
+    ["api.openai", "api.systemone"],
     ["app", "reference"],
+    ["serving", "chat"],
     ["cli"],
 ]
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}

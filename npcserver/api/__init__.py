@@ -1,0 +1,1 @@
+"""HTTP beside the socket: other systems' shapes for talking with the same characters."""
