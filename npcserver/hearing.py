@@ -6,8 +6,8 @@ is in the same place within its earshot; a shout carries four times as far, into
 
 import math
 
-from npcserver.library import Place
 from npcserver.protocol import Position, Volume
+from npcserver.sheets import Place
 from npcserver.state import Body, SceneState
 
 SHOUT = 4.0

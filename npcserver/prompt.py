@@ -21,11 +21,11 @@ from typing import Any
 
 from npcserver import relevance
 from npcserver.engines.base import Message, Prompt
-from npcserver.library import (
+from npcserver.library import LoadedScene
+from npcserver.sheets import (
     Action,
     Character,
     Example,
-    LoadedScene,
     Place,
     Prop,
     argument_options,

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors", "bounds", "relevance", "guard", "engines.base", "engines.convert"],
-    ["protocol", "config", "library", "models", "engines.render"],
-    ["tokens", "journal", "session", "client"],
+    ["protocol", "config", "sheets", "models", "engines.render"],
+    ["library", "tokens", "journal", "session", "client"],
     ["access"],
     ["state"],
     ["hearing", "prompt", "views"],
@@ -66,5 +66,5 @@ def test_modules_stay_small_and_say_what_they_are_for(module: str) -> None:
     path = ROOT / "npcserver" / f"{module.replace('.', '/')}.py"
     text = path.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text))
-    most = 700 if module == "protocol" else 450
+    most = 700 if module == "protocol" else 400
     assert len(text.splitlines()) <= most

@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from npcserver.engines.base import Decision, EngineStatus, Piece, Prompt, Sampling, Usage
 from npcserver.errors import EngineError
-from npcserver.library import Example, LoadedScene
+from npcserver.library import LoadedScene
 from npcserver.prompt import PromptBuilder, recall_examples
+from npcserver.sheets import Example
 
 SURE = 0.9
 """The probability of what the script says; the other options share the rest."""
