@@ -253,16 +253,26 @@ def _typed(lines: Iterable[str] | None) -> "asyncio.Queue[str | None]":
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue()
 
+    source = _terminal() if lines is None else lines
+
     def read() -> None:
-        # A file of our own: a daemon thread in sys.stdin would block Python's way out.
-        source = lines if lines is not None else os.fdopen(os.dup(sys.stdin.fileno()))
         with suppress(RuntimeError):  # the loop is closed: nobody waits for more
-            for line in source:
-                loop.call_soon_threadsafe(queue.put_nowait, line)
-            loop.call_soon_threadsafe(queue.put_nowait, None)
+            try:
+                for line in source:
+                    loop.call_soon_threadsafe(queue.put_nowait, line)
+            finally:
+                loop.call_soon_threadsafe(queue.put_nowait, None)
 
     Thread(target=read, daemon=True).start()
     return queue
+
+
+def _terminal() -> Iterable[str]:
+    """Standard input as a file of our own: a daemon thread in sys.stdin blocks Python's way out."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), encoding=sys.stdin.encoding, errors="replace")
+    except OSError:  # it is no file
+        return sys.stdin
 
 
 def _to(visit: Visit) -> list[str]:

@@ -51,8 +51,9 @@ class Client:
         message_id = next(self._ids)
         try:
             await self._socket.send(json.dumps({"type": kind, "id": message_id, **fields}))
-        except ConnectionClosed as error:
-            raise self._closed(error) from None
+        except ConnectionClosed:
+            async for _ in self.messages():
+                pass  # what the server said before it closed holds the reason
         return message_id
 
     async def say(self, text: str, to: Iterable[str] = (), volume: str = "talk") -> str:
