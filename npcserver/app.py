@@ -36,6 +36,8 @@ class Startup:
     ready_ms: int
     first_word_ms: int
     scenes: tuple[str, ...]
+    scripted: tuple[str, ...] = ()
+    """Scenes played by script, since the model does not speak their language."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -57,7 +59,8 @@ def create_app(settings: Settings) -> FastAPI:
         first_word_ms = await _first_word(engine, scenes, settings)
         lobby = Lobby(scenes, engine, store, settings)
         app.state.lobby = lobby
-        app.state.startup = Startup(ready_ms, first_word_ms, tuple(scenes))
+        scripted = tuple(choice.unspoken(settings, scenes))
+        app.state.startup = Startup(ready_ms, first_word_ms, tuple(scenes), scripted)
         metrics.watch(lobby)
         warming = asyncio.create_task(_warm_all(engine, scenes, settings))
         try:
@@ -144,7 +147,9 @@ def _add_playground(app: FastAPI) -> None:
 
 async def _first_word(engine: Engine, scenes: Mapping[str, LoadedScene], settings: Settings) -> int:
     """Milliseconds to the first word of a line nobody hears."""
-    loaded = next(iter(scenes.values()))
+    scripted = choice.unspoken(settings, scenes)
+    loaded = next((s for s in scenes.values() if s.id not in scripted), None)
+    loaded = loaded or next(iter(scenes.values()))
     builder = PromptBuilder(loaded, next(iter(loaded.characters)), settings.prompt_tokens)
     prompt = builder.draft(SceneState(loaded), builder.wording.stranger, "Hello.")
     begun = time.perf_counter()

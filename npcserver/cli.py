@@ -149,10 +149,13 @@ def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float)
         access = "no secret is set: this machine only, and everyone here is player and host"
     else:
         access = "by token (npcserver token --help)"
+    scripted = ", ".join(startup.scripted)
+    by_script = [f"  by script   {scripted} (the model does not speak its language)"]
     return "\n".join(
         [
             f"npcserver {__version__} is ready: {url}",
             f"  scenes      {', '.join(startup.scenes)}",
+            *(by_script if scripted else []),
             f"  access      {access}",
             f"  ready       {ready_s:.1f} s after the start",
             f"  first word  {startup.first_word_ms} ms after a warm-up line",

@@ -108,6 +108,13 @@ def resolve(name: str) -> Path:
     )
 
 
+def languages(folder: Path) -> tuple[str, ...]:
+    """The languages a model speaks; empty where nobody said."""
+    about = folder / "model.json"
+    facts = json.loads(about.read_text()) if about.exists() else {}
+    return tuple(facts.get("languages", ()))
+
+
 def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
     """Fetch, verify and convert a model; return its folder. Does nothing if it is here already.
 
