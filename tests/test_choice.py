@@ -35,5 +35,5 @@ def test_a_named_engine_plays_everything(model: Path) -> None:
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nor a folder with an openvino_model.xml"):
+    with pytest.raises(ModelError, match="nor a folder with"):
         choice.make(Settings(model=str(tmp_path)), {"quay": QUAY})
