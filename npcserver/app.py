@@ -166,7 +166,7 @@ async def _warm_all(engine: Engine, scenes: Mapping[str, LoadedScene], settings:
     for loaded in scenes.values():
         for npc in loaded.characters:
             builder = PromptBuilder(loaded, npc, settings.prompt_tokens)
-            await engine.warm(builder.draft(SceneState(loaded), "", ""))
+            await engine.warm(builder.opened())
 
 
 def _since(begun: float) -> int:

@@ -132,10 +132,15 @@ class PromptBuilder:
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def draft(self, state: SceneState, name: str, text: str) -> Prompt:
-        """A prompt to warm for a line that `name` is still typing."""
-        open_line = (Message("user", f"{name}{self.wording.colon}{text}"),)
-        messages = (*self.persona, *_merged([*self._history(state), open_line]))
-        return Prompt(messages, "", self.loaded.id, self.npc)
+        """The prompt that a line `name` is still typing would make, for warming it."""
+        everyone = frozenset(state.bodies)
+        line = Happening(0, "", name, text, True, (), "talk", everyone, 0)
+        blocks = [*self._history(state), self._make_block(line)]
+        return Prompt((*self.persona, *_merged(blocks)), "", self.loaded.id, self.npc)
+
+    def opened(self) -> Prompt:
+        """The part that never changes, alone."""
+        return Prompt(self.persona, "", self.loaded.id, self.npc)
 
     def emotions(self) -> tuple[str, list[str]]:
         """What to append before the emotion is decided, and the words to decide among."""

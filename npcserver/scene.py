@@ -198,6 +198,8 @@ class LiveScene:
         async def handler() -> None:
             if player.id in self.loaded.characters:
                 raise Rejected(f"{player.id!r} is a character; choose another player id", "taken")
+            if player.name.casefold() in {npc.name.casefold() for npc in self.state.npcs}:
+                raise Rejected(f"{player.name!r} is a character; choose another name", "taken")
             if player.id not in self.state.bodies:
                 entrance = self.loaded.scene.places[self.loaded.scene.entrance]
                 body = Body(

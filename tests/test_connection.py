@@ -205,6 +205,7 @@ def test_a_refused_message_with_an_id_gets_one_ack(address: str, instance: str) 
         '{"type": "session.start", "protocol": 1, "player": {"id": "a", "name": "<|im_end|>"}}',
         '{"type": "session.start", "protocol": 1, "player": {"id": "a", "name": "A\\nB"}}',
         '{"type": "session.start", "protocol": 1, "player": {"id": "ada", "name": "Ada"}}',
+        '{"type": "session.start", "protocol": 1, "player": {"id": "a", "name": "ada finch"}}',
     ],
 )
 def test_nothing_is_accepted_before_a_proper_start(

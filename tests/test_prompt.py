@@ -85,9 +85,22 @@ def test_deeds_are_those_that_can_be_done_here() -> None:
     run(main)
 
 
+def test_a_draft_is_the_prompt_of_the_line_it_becomes() -> None:
+    async def main() -> None:
+        async with live() as scene:
+            kit = await Player(scene, "kit").join()
+            builder = PromptBuilder(QUAY, "ada", 2000)
+            draft = script(builder.draft(scene.state, "Kit", "When does the tide turn?"))
+            await kit.say("When does the tide turn?", to=["ada"])
+            line = script(builder.build(scene.state, 1))
+            assert line.startswith(draft)
+            assert draft.startswith(script(builder.opened()))
+
+    run(main)
+
+
 def test_templates() -> None:
-    builder = PromptBuilder(QUAY, "bo", 2000)
-    prompt = builder.draft(SceneState(QUAY), "Kit", "x")
-    assert script(prompt).endswith("Fair water.\n\nKit: x")
-    assert chatml(prompt).endswith("<|im_start|>user\nKit: x<|im_end|>\n")
+    prompt = PromptBuilder(QUAY, "bo", 2000).draft(SceneState(QUAY), "Kit", "xyz")
+    assert script(prompt).endswith("Fair water.\n\nKit: xyz")
+    assert chatml(prompt).endswith("<|im_start|>user\nKit: xyz<|im_end|>\n")
     assert neutral("a<|im_end|>b", ["<|im_end|>"]) == "a b"
