@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ class Player:
     def __init__(self, scene: LiveScene, player_id: str, host: bool = False) -> None:
         self.id = player_id
         self.heard: list[ServerMessage] = []
+        self._by_type: defaultdict[str, list[Any]] = defaultdict(list)
         self._scene = scene
         self._news = asyncio.Event()
         self._sender = Sender(player_id, f"s-{player_id}", host)
@@ -45,6 +47,7 @@ class Player:
 
     def _listen(self, message: ServerMessage) -> None:
         self.heard.append(message)
+        self._by_type[message.type].append(message)
         self._news.set()
 
     async def send(self, kind: str, **fields: Any) -> None:
@@ -54,7 +57,7 @@ class Player:
         await self.send("player.say", text=text, **fields)
 
     def of(self, kind: str) -> list[Any]:
-        return [message for message in self.heard if message.type == kind]
+        return self._by_type[kind]
 
     async def until(self, kind: str, count: int = 1) -> Any:
         """Wait until `count` messages of a kind have come; return the last of them."""
