@@ -13,14 +13,21 @@ _STOP = frozenset(
     """a about all am an and any are as at be been but by can could did do does for from get go got
     had has have he her here him his how i if in is it its just let like me my no not of on one or
     our out say see she should so some tell than that the their them then there they this to up us
-    was we well were what when where which who why will with would you your""".split()
+    was we well were what when where which who why will with would you your hello""".split()
 )
+_SAME = {"hi": "hello", "hey": "hello", "bye": "goodbye", "thanks": "thank"}
+LEAST_SHARE = 0.25
+"""Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
+the weather?` have words in common, and nothing else."""
 _ENGLISH = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
 
 def _stem(word: str) -> str:
     word = word.split("'", maxsplit=1)[0]
+    word = _SAME.get(word, word)
+    if word in _STOP:
+        return word
     for ending in ("ing", "ies", "es", "ed", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]
@@ -51,12 +58,18 @@ def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> li
     wanted = terms(query)
     bags = [terms(text) for text in texts]
     frequency = Counter(term for bag in bags for term in bag)
-    scored = []
-    for index, bag in enumerate(bags):
-        weight = sum(
-            math.log(1 + len(texts) / frequency[term]) * (function_words if term in _STOP else 1)
-            for term in wanted & bag
+
+    def weight(found: frozenset[str]) -> float:
+        return sum(
+            math.log(1 + len(texts) / max(frequency[term], 1))
+            * (function_words if term in _STOP else 1)
+            for term in found
         )
-        if weight:
-            scored.append((-weight / math.sqrt(len(bag)), index))
-    return [index for _, index in sorted(scored)]
+
+    least = LEAST_SHARE * weight(wanted) if function_words else 0
+    shared = [(weight(wanted & bag), index) for index, bag in enumerate(bags)]
+    fitting = [(each, index) for each, index in shared if each > least]
+    return [
+        index
+        for _, index in sorted((-w / math.sqrt(len(bags[index])), index) for w, index in fitting)
+    ]

@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 from tests.test_playground import FLAGS, chromium
 
 PICTURE = Path(__file__).parent.parent / "docs" / "playground.png"
-LINES = ["What do you do here?", "Can you tell me a joke?"]
+LINES = ["What do you do here?", "How are you today?"]
 
 
 def main(address: str) -> None:
@@ -19,7 +19,7 @@ def main(address: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 760})
-        page.goto(f"http://{address}/?scene=bell_ferry&player=Kit&instance=picture&auto=1")
+        page.goto(f"http://{address}/?scene=low_crossing&player=Kit&instance=picture&auto=1")
         npcs = page.locator("[data-npc]")
         expect(npcs.first).to_be_visible()
         for count, line in enumerate(LINES, 1):
