@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 from tests.test_playground import FLAGS, chromium
 
 PICTURE = Path(__file__).parent.parent / "docs" / "playground.png"
-LINES = ["What do you do here?", "How are you today?"]
+LINES = ["Who are you, Hessa?", "Can you tell me a joke?"]
 
 
 def main(address: str) -> None:
@@ -27,7 +27,7 @@ def main(address: str) -> None:
             page.locator("#say-input").press("Enter")
             expect(page.locator("#log li[data-turn]")).to_have_count(count)
         expect(page.locator(".bubble[data-turn].thinks")).to_have_count(0)
-        page.locator("#say-input").fill("And the bells?")
+        page.locator("#say-input").fill("And the river?")
         page.wait_for_function("document.querySelector('.bubble .words').textContent.length > 12")
         page.screenshot(path=PICTURE)
         browser.close()
