@@ -13,6 +13,7 @@ line alone, and when the budget overflows, old lines go in blocks. A secret (`hi
 Knows nothing of engines or sockets, and does no I/O.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -87,11 +88,21 @@ def estimate_tokens(text: str) -> int:
 
 def recall_examples(character: Character, line: str) -> list[Example]:
     """The examples that fit a line, best first: those put alike, then those about the same."""
+    line = _without_names(character, line)
     asked = [example.line for example in character.examples]
     whole = [f"{example.line} {example.reply}" for example in character.examples]
     alike = relevance.rank(line, asked, function_words=FUNCTION_WORDS)
     order = dict.fromkeys([*alike, *relevance.rank(line, whole)])
     return [character.examples[index] for index in order]
+
+
+def _without_names(character: Character, line: str) -> str:
+    """A line without the names of whom it is said to, who need not be reminded of themselves."""
+    names = {character.name, *character.name.split(), *character.aliases}
+    for name in sorted(names, key=len, reverse=True):
+        edge = r"\b" if name.isascii() else ""
+        line = re.sub(edge + re.escape(name) + edge, " ", line, flags=re.IGNORECASE)
+    return line
 
 
 class PromptBuilder:
@@ -204,7 +215,8 @@ class PromptBuilder:
 
     def _recalled_facts(self, text: str) -> list[str]:
         facts = self.character.knows
-        return [facts[i] for i in relevance.rank(text, facts)[:RECALLED_FACTS]]
+        about = _without_names(self.character, text)
+        return [facts[i] for i in relevance.rank(about, facts)[:RECALLED_FACTS]]
 
     def _recalled_example(self, text: str, asker: str) -> list[Message]:
         """The example that fits a line best, as if `asker` had said it before."""

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from npcserver.engines.render import chatml, neutral, script
 from npcserver.journal import Store
-from npcserver.prompt import PromptBuilder
+from npcserver.prompt import PromptBuilder, recall_examples
 from npcserver.state import SceneState
 from tests.clock import run
 from tests.stage import QUAY, Player, live
@@ -68,6 +68,12 @@ def test_facts_come_with_the_line_they_belong_to() -> None:
             return script(builder.build(scene.state, 1))
 
     assert run(main).endswith("Kit: When does the tide turn?\n[The tide turns at noon.]\nAda Finch")
+
+
+def test_a_name_that_is_called_changes_nothing() -> None:
+    character = QUAY.characters["ada"]
+    for line in ("You are a fool.", "You are a fool, Ada!", "Harbour master, you are a fool"):
+        assert recall_examples(character, line)[0].line == "You are a fool."
 
 
 def test_deeds_are_those_that_can_be_done_here() -> None:
