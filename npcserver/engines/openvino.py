@@ -30,6 +30,9 @@ from npcserver.engines.render import TEMPLATES, neutral
 
 BLOCK = 32
 """Tokens in a block of OpenVINO's key-value cache on CPUs."""
+PROPERTIES = {"KV_CACHE_PRECISION": "f16"}
+"""The default cache of 8 bits moved the odds of a decision by up to 0.44 when it was extended, and
+sometimes the choice; with 16 bits it was 0.13 at most, and no slower. docs/log.md"""
 REMEMBERED_DECISIONS = 4096
 
 Ids = list[int]
@@ -210,7 +213,7 @@ class Worker:
         scheduler.enable_prefix_caching = True
         scheduler.dynamic_split_fuse = True
         scheduler.max_num_batched_tokens = chunk
-        self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", {})
+        self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", PROPERTIES)
         self.tokens = Tokens(self.pipeline.get_tokenizer())
         about = folder / "model.json"
         facts = json.loads(about.read_text()) if about.exists() else {}
