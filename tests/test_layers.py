@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors", "bounds", "relevance", "guard", "engines.base", "engines.convert"],
-    ["protocol", "config", "sheets", "models", "engines.render"],
+    ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     ["library", "tokens", "journal", "session", "client"],
     ["access"],
     ["state"],
