@@ -34,6 +34,8 @@ from npcserver.sheets import (
 )
 from npcserver.state import Happening, SceneState, deed_words
 
+PROMPT_VERSION = 1
+"""Goes up with every change to what a prompt says, so that a model tuned on another is refused."""
 SHOWN_EXAMPLES = 3
 """Examples that every prompt of a character shows; the first ones in the file."""
 PRIMING = 2
@@ -129,7 +131,8 @@ class PromptBuilder:
         scene, name = self.loaded.scene, self.character.name
         place = next(m.place for m in scene.cast if m.character == self.npc)
         sheet = [scene.about, scene.places[place].about, self.character.about]
-        sheet.append(self.wording.voice.format(name) + self.character.voice)
+        if self.character.voice:
+            sheet.append(self.wording.voice.format(name) + self.character.voice)
         if self.character.wants:
             sheet.append(self.wording.wants.format(name) + " ".join(self.character.wants))
         messages = [Message("system", "\n".join(sheet))]

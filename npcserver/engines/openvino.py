@@ -25,7 +25,7 @@ import openvino as ov
 import openvino_genai as genai
 
 from npcserver.engines.base import Message, Prompt
-from npcserver.engines.render import TEMPLATES, neutral
+from npcserver.engines.render import TEMPLATES, prompt_ids
 from npcserver.engines.vocabulary import Ids, Tokens
 
 BLOCK = 32
@@ -287,10 +287,9 @@ class Worker:
 
     def _prompt(self, command: Command, room: int) -> Ids:
         """The prompt's ids (T,). Raises ValueError when it does not leave `room` tokens."""
-        messages = [
-            Message(role, neutral(text, self.tokens.specials)) for role, text in command["messages"]
-        ]
-        ids = self.tokens.encode(self._template(Prompt(tuple(messages), command["opening"])))
+        messages = tuple(Message(role, text) for role, text in command["messages"])
+        prompt = Prompt(messages, command["opening"])
+        ids = prompt_ids(prompt, self._template, self.tokens)
         if len(ids) + room > self._context:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens; with {room} to come, "

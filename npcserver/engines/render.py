@@ -1,14 +1,33 @@
-"""Prompt → the text a model continues. Pure functions; knows no tokens.
+"""Prompt → text → the ids a model continues; the same for serving and training.
 
 Two templates: a model tuned for chat reads ChatML; a small one continues a plain transcript better
 than it follows markup.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from npcserver.engines.base import Prompt
+from npcserver.engines.base import Message, Prompt
 
-Template = Callable[[Prompt], str]
+
+class Tokenizer(Protocol):
+    """Text → ids, and the texts that stand for special tokens."""
+
+    @property
+    def specials(self) -> Sequence[str]:
+        """Texts that must not be forged."""
+
+    def encode(self, text: str) -> list[int]:
+        """ids (T,)"""
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a prompt is written, and what a model writes when a reply has ended."""
+
+    text: Callable[[Prompt], str]
+    end: str
 
 
 def script(prompt: Prompt) -> str:
@@ -30,7 +49,7 @@ def chatml(prompt: Prompt) -> str:
     return "".join(blocks) + (f"<|im_start|>assistant\n{prompt.opening}" if prompt.opening else "")
 
 
-TEMPLATES: dict[str, Template] = {"script": script, "chatml": chatml}
+TEMPLATES = {"script": Template(script, "\n"), "chatml": Template(chatml, "<|im_end|>")}
 
 
 def neutral(text: str, specials: Sequence[str]) -> str:
@@ -38,3 +57,9 @@ def neutral(text: str, specials: Sequence[str]) -> str:
     for special in specials:
         text = text.replace(special, " ")
     return text
+
+
+def prompt_ids(prompt: Prompt, template: Template, tokenizer: Tokenizer) -> list[int]:
+    """The ids (T,) of a prompt, special tokens in what people said made harmless."""
+    messages = tuple(Message(m.role, neutral(m.text, tokenizer.specials)) for m in prompt.messages)
+    return tokenizer.encode(template.text(Prompt(messages, prompt.opening)))

@@ -1,9 +1,16 @@
 """A model's tokenizer, down to the bytes of each token. Knows no prompts and no pipeline."""
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Ids = list[int]
+
+
+def special_texts(vocabulary: Iterable[str], encode: Callable[[str], Ids]) -> list[str]:
+    """The texts of a vocabulary that become one special token: `<|im_end|>`, `</s>`."""
+    marked = (text for text in vocabulary if re.fullmatch(r"<[^<>\s]+>", text))
+    return sorted(text for text in marked if len(encode(text)) == 1)
 
 
 class Tokens:
@@ -14,8 +21,8 @@ class Tokens:
         vocabulary = tokenizer.get_vocab()
         self.bytes_of: dict[int, bytes] = {token: text for text, token in vocabulary.items()}
         self.eos = int(tokenizer.get_eos_token_id())
-        texts = [text.decode() for text in vocabulary if re.fullmatch(rb"<[^<>\s]+>", text)]
-        self.specials = [text for text in texts if len(self.encode(text)) == 1]
+        texts = (text.decode(errors="replace") for text in vocabulary)
+        self.specials = special_texts(texts, self.encode)
         self.special_ids = {self.encode(text)[0] for text in self.specials} | {self.eos}
 
     def encode(self, text: str) -> Ids:

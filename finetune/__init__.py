@@ -1,0 +1,1 @@
+"""From raw dialogue to a served character: prepare, view, train, export."""

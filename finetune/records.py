@@ -1,0 +1,173 @@
+"""The types of training data: conversations as readers give them, records as training takes them.
+
+A conversation happens on a stage: a scene and the characters in it, as their sheets are served. A
+record is one reply in it with everything its prompt is built from. Knows no files and no tokens.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from npcserver.library import LoadedScene
+from npcserver.sheets import CastMember, Character, Emotion, Example, Id, Place, Scene
+
+Words = Annotated[str, Field(min_length=1, max_length=4000)]
+Name = Annotated[str, Field(min_length=1, max_length=60)]
+NONE: Literal["none"] = "none"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Act(_Value):
+    """Something a character did: an action its scene declares, with what was chosen."""
+
+    name: Id
+    target: str | None = None
+    args: dict[str, Any] = {}
+
+
+class Turn(_Value):
+    """One thing said or done in a conversation.
+
+    Args:
+        speaker: a character's id, a player's, or empty for the world.
+        name: how the prompt calls them.
+        spoken: whether `text` is speech; else it is what happened, as a sentence.
+        emotion, action: what a character showed and did; None where the data does not tell, and
+            `none` where it tells that nothing was done. What is not told is not trained.
+        source: the file and line it was read from.
+    """
+
+    speaker: str = ""
+    name: str = ""
+    text: Words
+    spoken: bool = True
+    emotion: Id | None = None
+    action: Act | Literal["none"] | None = None
+    source: str = ""
+
+
+class Persona(Character):
+    """A character's sheet as outside data has it: longer, perhaps without voice and examples."""
+
+    about: Words
+    voice: str = ""
+    examples: list[Example] = []
+
+
+class Stage(_Value):
+    """A scene and the characters that are trained in it."""
+
+    scene: Scene
+    characters: dict[Id, Persona]
+
+    @property
+    def id(self) -> str:
+        """A digest of everything the stage holds."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def loaded(self) -> LoadedScene:
+        """The stage as the prompt builder takes it."""
+        return LoadedScene(self.id, self.scene, dict(self.characters), Path())
+
+
+class Conversation(_Value):
+    """Turns that follow each other, on one stage.
+
+    Args:
+        dataset: the format it was read from.
+        source: the file and line where it begins.
+        from_sheet: its turns are an example of the sheet, which its prompt must then not show.
+    """
+
+    stage: Stage
+    turns: list[Turn]
+    dataset: str
+    source: str
+    from_sheet: bool = False
+
+
+class Record(_Value):
+    """One reply of a character, and everything its prompt is built from.
+
+    Args:
+        stage: the id of its stage.
+        conversation: the same for all replies of one conversation.
+        history: what the character perceived before the line, oldest first.
+        asker: the name of whoever says the line.
+        hidden: lines of the sheet's examples that this prompt must not show.
+        dataset: the format it was read from.
+        source: the file and line of the reply.
+    """
+
+    stage: str
+    character: Id
+    conversation: str
+    history: list[Turn] = []
+    asker: Name
+    line: Words
+    emotion: Id | None = None
+    action: Act | Literal["none"] | None = None
+    reply: Words
+    hidden: list[str] = []
+    dataset: str
+    source: str
+
+
+class Dropped(_Value):
+    """Something that was read and is not used, and why."""
+
+    source: str
+    reason: str
+
+
+PLAIN_EMOTIONS: dict[str, Emotion] = {
+    "calm": Emotion(word="calm", face="neutral"),
+    "happy": Emotion(word="happy", face="happy"),
+    "angry": Emotion(word="angry", face="angry"),
+    "sad": Emotion(word="sad", face="sad"),
+    "surprised": Emotion(word="surprised", face="surprised"),
+}
+"""For stages made of data that declares none."""
+
+
+def plain_stage(
+    about: str,
+    place: str,
+    personas: dict[str, Persona],
+    *,
+    name: str = "A meeting",
+    language: Literal["en", "zh"] = "en",
+    **declared: Any,
+) -> Stage:
+    """A stage of one place, for data that knows nothing of scenes.
+
+    Args:
+        about: what the scene is, and
+        place: what the place is; 600 characters at most, more is cut at a sentence.
+        declared: emotions, actions, props where the data has them.
+    """
+    here = Place(name="Here", about=sentences(place), position=(0, 0, 0), size=(10, 10))
+    scene = Scene(
+        name=name,
+        language=language,
+        about=sentences(about),
+        entrance="here",
+        places={"here": here},
+        cast=[CastMember(character=npc, place="here") for npc in personas],
+        **({"emotions": PLAIN_EMOTIONS} | declared),
+    )
+    return Stage(scene=scene, characters=personas)
+
+
+def sentences(text: str, most: int = 600) -> str:
+    """As many whole sentences of a text as fit, or its first characters if not even one does."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    cut = max(text.rfind(end, 0, most) for end in (". ", "! ", "? ", "。", "！", "？"))
+    return text[: cut + 1] if cut > 0 else text[:most]
