@@ -1,8 +1,8 @@
 """What goes wrong on purpose, as branches of the server's error tree.
 
-    NpcError
-    ├── DataError     dialogue data is wrong (file:line: what, and what to do)
-    └── RunError      a training run cannot begin or go on
+NpcError
+├── DataError     dialogue data is wrong (file:line: what, and what to do)
+└── RunError      a training run cannot begin or go on
 """
 
 from npcserver.errors import NpcError

@@ -56,7 +56,7 @@ class Persona(Character):
 
     about: Words
     voice: str = ""
-    examples: list[Example] = []
+    examples: list[Example] = Field(default=[])
 
 
 class Stage(_Value):
@@ -116,6 +116,18 @@ class Record(_Value):
     hidden: list[str] = []
     dataset: str
     source: str
+
+
+class Preference(_Value):
+    """A reply that was liked, and another that was not.
+
+    Args:
+        record: the liked one.
+        rejected: the other's words; they stand after the same emotion and action.
+    """
+
+    record: Record
+    rejected: Words
 
 
 class Dropped(_Value):

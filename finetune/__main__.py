@@ -1,0 +1,5 @@
+"""`python -m finetune`, which `accelerate launch -m finetune train …` needs."""
+
+from finetune.cli import app
+
+app()

@@ -1,0 +1,123 @@
+"""The model a run starts from: its weights for training, its tokenizer, and how it reads prompts.
+
+Named as the server names models: `embedded`, or a folder as transformers saves it. Knows no data.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from finetune.errors import RunError
+from npcserver import models
+from npcserver.engines.render import TEMPLATES, Template
+from npcserver.engines.vocabulary import special_texts
+
+GGUF = "weights.gguf"
+
+
+class TrainingTokenizer:
+    """A transformers tokenizer as the prompt builder's renderer takes it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.specials: Sequence[str] = special_texts(tokenizer.get_vocab(), self.encode)
+
+    def encode(self, text: str) -> list[int]:
+        """ids (T,)"""
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids, special tokens and spaces kept as they are."""
+        return str(
+            self._tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model that can be trained, not loaded yet.
+
+    Args:
+        name: as it was asked for.
+        folder: where it lies.
+        sha256: of its weights.
+        facts: what its `model.json` says: languages, template, context.
+    """
+
+    name: str
+    folder: Path
+    sha256: str
+    facts: dict[str, Any]
+
+    @property
+    def template(self) -> Template:
+        """How it reads prompts."""
+        return TEMPLATES[self.facts.get("template", "chatml")]
+
+    @property
+    def title(self) -> str:
+        """Its name, without the folders of this machine."""
+        return self.name if self.name in models.KNOWN else self.folder.resolve().name
+
+    @property
+    def _gguf(self) -> dict[str, str]:
+        return {"gguf_file": GGUF} if (self.folder / GGUF).exists() else {}
+
+    def tokenizer(self) -> TrainingTokenizer:
+        """Its tokenizer, as prompts are rendered with it."""
+        return TrainingTokenizer(self.transformers_tokenizer())
+
+    def transformers_tokenizer(self) -> Any:
+        """Its tokenizer, as transformers has it."""
+        return AutoTokenizer.from_pretrained(self.folder, **self._gguf)
+
+    def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
+        """Its weights, de-quantised where they were, as transformers' PreTrainedModel."""
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=dtype, attn_implementation=attention, **self._gguf
+        )
+        # Else transformers takes the model for a quantised one and refuses to save it.
+        model.hf_quantizer = None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        return model
+
+
+def find(name: str) -> Base:
+    """The model of that name.
+
+    Raises:
+        RunError: there is none that can be trained.
+    """
+    folder = models.cache_folder() / name if name in models.KNOWN else Path(name)
+    weights = [folder / GGUF] if (folder / GGUF).exists() else sorted(folder.glob("*.safetensors"))
+    if name in models.KNOWN and not weights:
+        raise RunError(f"the model {name!r} is not here yet; run: npcserver models pull {name}")
+    if not weights:
+        raise RunError(
+            f"model {name!r}: neither one of {', '.join(models.KNOWN)} nor a folder that holds "
+            "config.json and *.safetensors, as transformers saves a model"
+        )
+    about = folder / "model.json"
+    facts = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+    return Base(name, folder, digest(weights), facts)
+
+
+def digest(files: Sequence[Path]) -> str:
+    """The sha256 of some files, one after the other."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                whole.update(chunk)
+    return whole.hexdigest()

@@ -1,0 +1,239 @@
+"""The command line of fine-tuning. What a command needs is imported inside it.
+
+Every error that is raised on purpose ends here as a sentence on stderr and exit code 2.
+"""
+# ruff: noqa: PLC0415
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from npcserver.errors import NpcError
+
+if TYPE_CHECKING:
+    from finetune.dataset import Split
+
+REFUSED = 2
+
+
+class Method(StrEnum):
+    """What is trained."""
+
+    lora = "lora"
+    full = "full"
+
+
+class Precision(StrEnum):
+    """How weights are computed."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Part(StrEnum):
+    """A part of a data set."""
+
+    train = "train"
+    dev = "dev"
+    test = "test"
+    unseen = "unseen"
+
+
+def _examples(*lines: str) -> str:
+    """An epilog of examples, one a line."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+app = typer.Typer(
+    name="finetune",
+    help="From raw dialogue to a served character: prepare, view, train, export.",
+    epilog=_examples(
+        "finetune prepare scenes --out data/mine",
+        "finetune train --data data/mine --out runs/first",
+        "npcserver serve --adapter runs/first/best",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataFolder = Annotated[Path, typer.Argument(help="Folder made by `finetune prepare`.")]
+
+
+@contextmanager
+def _friendly() -> Iterator[None]:
+    """Print an error as a sentence instead of a traceback."""
+    try:
+        yield
+    except NpcError as error:
+        print(f"finetune: {error.message}", file=sys.stderr)
+        raise typer.Exit(REFUSED) from None
+
+
+@app.callback()
+def main() -> None:
+    """What comes before every command."""
+
+
+@app.command(
+    epilog=_examples(
+        "finetune prepare scenes --out data/mine",
+        "finetune prepare scenes light:data/light talk.jsonl --out data/mine --unseen 0.1",
+        "finetune prepare journal:journal.db --scenes scenes --out data/played",
+    )
+)
+def prepare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Files and folders; `format:path` where the look does not tell."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write; replaced if it is a data set.")],
+    scenes: Annotated[Path, typer.Option(help="Scenes that journals were played in.")] = Path(
+        "scenes"
+    ),
+    dev: Annotated[float, typer.Option(min=0, max=0.5, help="Share to validate with.")] = 0.05,
+    test: Annotated[float, typer.Option(min=0, max=0.5, help="Share to measure with.")] = 0.05,
+    unseen: Annotated[float, typer.Option(min=0, max=0.5, help="Share of characters.")] = 0.0,
+    copies: Annotated[
+        int, typer.Option(min=0, max=20, help="Changed copies of what is trained on.")
+    ] = 0,
+    longest_reply: Annotated[int, typer.Option(min=1, help="Characters of a reply.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+) -> None:
+    """Read dialogue, clean it, split it without leakage, and say what is in it.
+
+    Formats: scene, chat, sharegpt, csv, card, light, persona_chat, cpdc, kdconv, journal. What is
+    wrong is told as [bold]file:line[/bold] and nothing is written; what is left out is counted by
+    reason. Look at [bold]index.html[/bold] in the folder.
+    """
+    with _friendly():
+        from finetune.cleaning import Bounds
+        from finetune.formats import registry
+        from finetune.prepare import Options
+        from finetune.prepare import prepare as run
+        from finetune.split import Shares
+
+        found = [source for given in sources for source in registry.sources(given)]
+        options = Options(
+            scenes, Bounds(reply=longest_reply), Shares(dev, test, unseen), copies, seed
+        )
+        with _spinner() as tell:
+            data = run(found, out, options, tell)
+        for part, records in data.splits.items():
+            print(f"{part:7}{len(records):7} replies")
+        for reason, count in data.about["dropped"].items():
+            print(f"left out {count:5}: {reason}")
+        print(out / "index.html")
+
+
+@app.command(epilog=_examples("finetune view data/mine", "finetune view data/mine --html see.html"))
+def view(
+    data: DataFolder,
+    model: Annotated[str, typer.Option(help="Model whose tokens are shown.")] = "embedded",
+    part: Annotated[Part, typer.Option(help="Part of the data.")] = Part.train,
+    number: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
+    skip: Annotated[int, typer.Option(min=0, help="Examples to pass over.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="Recipe; else the usual settings.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page instead.")] = None,
+) -> None:
+    """Show examples as the model reads them: which tokens are trained, as what, how strongly."""
+    with _friendly():
+        from itertools import islice
+
+        from rich.console import Console
+
+        from finetune import base, dataset
+        from finetune import config as recipes
+        from finetune.examples import Staging, conversations
+        from finetune.pages import view as pages
+
+        recipe = recipes.load(config, {"data": data, "out": Path(), "model": model})
+        loaded, start = dataset.load(data), base.find(recipe.model)
+        tokenizer = start.tokenizer()
+        staging = Staging(loaded.stages.values(), recipe.shape, start.template, tokenizer)
+        split: Split = part.value
+        every = (
+            example
+            for records in conversations(loaded.splits[split])
+            for example in staging.examples(records, recipe.longest)[0]
+        )
+        shown = list(islice(every, skip, skip + number))
+        if html is not None:
+            html.write_text(pages.page(shown, tokenizer, recipe.weights), encoding="utf-8")
+            print(html)
+            return
+        for example in shown:
+            Console().print(pages.terminal(example, tokenizer, recipe.weights))
+
+
+@app.command(
+    epilog=_examples(
+        "finetune train --data data/mine --out runs/first",
+        "finetune train --config recipe.yaml --set optimizer.learning_rate=1e-4",
+        "accelerate launch --num_processes 2 -m finetune train --config recipe.yaml",
+    )
+)
+def train(
+    config: Annotated[Path | None, typer.Option(help="Recipe (YAML).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder made by `finetune prepare`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
+    method: Annotated[Method | None, typer.Option(help="An adapter, or all weights.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times through the data, at most.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps, at most.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the adapter.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Rows in a step, over all devices.")] = None,
+    row_tokens: Annotated[int | None, typer.Option(help="Tokens computed at once.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="bf16 is quicker on a GPU.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of the recipe, `name=value`.")
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")] = False,
+) -> None:
+    """Train an adapter, or a whole model; run it again to go on after a kill.
+
+    Settings come from the recipe, then these flags, then --set; docs/finetune.md lists them all.
+    The best model so far is in [bold]best[/bold] in the run's folder, its curves in
+    [bold]curves.png[/bold] and [bold]index.html[/bold].
+    """
+    with _friendly():
+        from finetune import config as recipes
+        from finetune.terminal import Watch
+        from finetune.tune import tune
+
+        flags: dict[str, Any] = {
+            "data": data,
+            "out": out,
+            "model": model,
+            "method": method and method.value,
+            "epochs": epochs,
+            "max_steps": max_steps,
+            "optimizer.learning_rate": learning_rate,
+            "lora.rank": rank,
+            "rows": rows,
+            "row_tokens": row_tokens,
+            "precision": precision and precision.value,
+            "seed": seed,
+        }
+        recipe = recipes.load(config, flags | recipes.assignments(settings or []))
+        with Watch() as watch:
+            outcome = tune(recipe, watch.tell, watch.prepare, cpu=cpu)
+        watch.finish(outcome)
+
+
+@contextmanager
+def _spinner() -> Iterator[Any]:
+    """A line on stderr that says what is being done, and how far it is."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("beginning") as status:
+        yield lambda step, done: status.update(f"{step}: {done}")

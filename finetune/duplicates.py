@@ -1,0 +1,60 @@
+"""Records that say the same twice: word for word, or nearly.
+
+Nearly alike is a Jaccard similarity of word triples (of character pairs in Chinese) above a
+threshold, found by MinHash (Broder 1997) with the datasketch library. The first of a kind is kept.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from datasketch import MinHash, MinHashLSH
+
+from finetune.records import Dropped, Record
+
+THRESHOLD = 0.8
+PERMUTATIONS = 64
+SEED = 1
+_CJK = re.compile(r"[\u3400-\u9fff]")
+
+
+def without_duplicates(
+    records: Iterable[Record], told: Callable[[int], None] = lambda done: None
+) -> tuple[list[Record], list[Dropped]]:
+    """The records that are not said before, and those that are.
+
+    Args:
+        told: of how many have been looked at.
+    """
+    kept: list[Record] = []
+    dropped: list[Dropped] = []
+    exact: set[tuple[str, str]] = set()
+    near = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)
+    for number, record in enumerate(records):
+        told(number)
+        key = record.line.casefold(), record.reply.casefold()
+        if key in exact:
+            dropped.append(Dropped(source=record.source, reason="said before, word for word"))
+            continue
+        exact.add(key)
+        sketch = _sketch(f"{record.line} / {record.reply}")
+        if near.query(sketch):
+            dropped.append(Dropped(source=record.source, reason="said before, nearly alike"))
+            continue
+        near.insert(str(number), sketch)
+        kept.append(record)
+    return kept, dropped
+
+
+def shingles(text: str) -> set[str]:
+    """The word triples of a text, or its character pairs where it is Chinese."""
+    if _CJK.search(text):
+        dense = "".join(text.split())
+        return {dense[at : at + 2] for at in range(max(1, len(dense) - 1))}
+    words = re.findall(r"\w+", text.casefold())
+    return {" ".join(words[at : at + 3]) for at in range(max(1, len(words) - 2))}
+
+
+def _sketch(text: str) -> MinHash:
+    sketch = MinHash(num_perm=PERMUTATIONS, seed=SEED)
+    sketch.update_batch([shingle.encode() for shingle in sorted(shingles(text))])
+    return sketch

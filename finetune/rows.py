@@ -1,0 +1,172 @@
+"""Examples → rows of tokens, several to a row, none seeing another.
+
+A row is a forest. The examples of one character share what they begin with, the sheet: that is
+the trunk of a tree, computed once, and each example goes on from it as a branch of its own. A token
+sees the trunk of its tree and what came before it in its branch, and its position is the one it
+would have alone, so every example gets the loss it would get in a row of its own. Knows no model.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import torch
+
+from finetune.examples import Example, Slot
+
+SLOTS: tuple[Slot, ...] = get_args(Slot)
+TRUNK = 0
+"""The branch number of tokens that all branches of a tree see."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is computed at once.
+
+    Args:
+        ids, positions, trees, branches: (T,) int64; `trees` and `branches` say who sees whom.
+        targets: (N,) the ids to be predicted, and
+        where: (N,) the index of the token that predicts each.
+        weights: (N,) float32
+        slots: (N,) int64, what each target is trained as: an index of SLOTS.
+        read: tokens its examples have, the shared ones counted for each.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    trees: torch.Tensor
+    branches: torch.Tensor
+    targets: torch.Tensor
+    where: torch.Tensor
+    weights: torch.Tensor
+    slots: torch.Tensor
+    read: int
+
+    def mask(self) -> torch.Tensor:
+        """Who sees whom: (1, 1, T, T) bool, True where the query (row) sees the key (column)."""
+        at = torch.arange(len(self.ids), device=self.ids.device)
+        same_tree = self.trees[:, None] == self.trees[None, :]
+        same_branch = self.branches[:, None] == self.branches[None, :]
+        seen = same_tree & (same_branch | (self.branches == TRUNK)[None, :])
+        return (seen & (at[:, None] >= at[None, :]))[None, None]
+
+    def to(self, device: torch.device) -> "Row":
+        """The same row on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **moved)
+
+    def blank(self) -> "Row":
+        """The same row, counting for nothing."""
+        none: dict[str, Any] = {
+            name: getattr(self, name)[:0] for name in ("targets", "where", "weights", "slots")
+        }
+        return replace(self, **none, read=0)
+
+
+@dataclass
+class _Tree:
+    """Examples with a common trunk."""
+
+    trunk: Sequence[int]
+    examples: list[Example]
+
+    @property
+    def size(self) -> int:
+        return len(self.trunk) + sum(len(each.ids) - len(self.trunk) for each in self.examples)
+
+
+def make_row(trees: Sequence[_Tree], weights: Mapping[Slot, float]) -> Row:
+    """Lay trees out one after the other."""
+    ids: list[int] = []
+    positions: list[int] = []
+    tree_of: list[int] = []
+    branch_of: list[int] = []
+    targets: list[int] = []
+    where: list[int] = []
+    slots: list[Slot] = []
+    read = 0
+    for number, tree in enumerate(trees):
+        size = len(tree.trunk)
+        last_of_trunk = len(ids) + size - 1
+        ids += tree.trunk
+        positions += range(size)
+        branch_of += [TRUNK] * size
+        tree_of += [number] * size
+        for branch, example in enumerate(tree.examples, TRUNK + 1):
+            read += len(example.ids)
+            start = len(ids) - size
+            for at in range(size, len(example.ids)):
+                slot = example.slots[at]
+                if slot is not None and weights[slot] > 0:
+                    targets.append(example.ids[at])
+                    where.append(start + at - 1 if at > size else last_of_trunk)
+                    slots.append(slot)
+            ids += example.ids[size:]
+            positions += range(size, len(example.ids))
+            branch_of += [branch] * (len(example.ids) - size)
+            tree_of += [number] * (len(example.ids) - size)
+    return Row(
+        torch.tensor(ids),
+        torch.tensor(positions),
+        torch.tensor(tree_of),
+        torch.tensor(branch_of),
+        torch.tensor(targets, dtype=torch.int64),
+        torch.tensor(where, dtype=torch.int64),
+        torch.tensor([weights[slot] for slot in slots], dtype=torch.float32),
+        torch.tensor([SLOTS.index(slot) for slot in slots], dtype=torch.int64),
+        read,
+    )
+
+
+def alone(examples: Sequence[Example], weights: Mapping[Slot, float], seed: int) -> list[Row]:
+    """Each example in a row of its own; their order is drawn anew for each seed."""
+    drawn = random.Random(seed).sample(list(examples), len(examples))
+    return [make_row([_Tree(each.ids[:1], [each])], weights) for each in drawn]
+
+
+def packed(
+    examples: Sequence[Example], tokens: int, weights: Mapping[Slot, float], seed: int
+) -> list[Row]:
+    """Rows of at most `tokens` tokens, where one example is not longer by itself.
+
+    Which examples stand together and the order of the rows are drawn anew for each seed.
+    """
+    draw = random.Random(seed)
+    groups: defaultdict[tuple[int, ...], list[Example]] = defaultdict(list)
+    for example in draw.sample(list(examples), len(examples)):
+        groups[example.key].append(example)
+    trees = [tree for key, group in groups.items() for tree in _split(key, group, tokens)]
+    rows = [make_row(forest, weights) for forest in _fill(trees, tokens)]
+    draw.shuffle(rows)
+    return rows
+
+
+def _split(key: tuple[int, ...], group: Sequence[Example], tokens: int) -> list[_Tree]:
+    """The examples of one trunk as trees that fit."""
+    trees = [_Tree(key, [])]
+    for example in group:
+        if trees[-1].examples and trees[-1].size + len(example.ids) - len(key) > tokens:
+            trees.append(_Tree(key, []))
+        trees[-1].examples.append(example)
+    return trees
+
+
+def _fill(trees: Sequence[_Tree], tokens: int) -> list[list[_Tree]]:
+    """Trees into rows, the largest first, each into the first row that has room for it."""
+    forests: list[list[_Tree]] = []
+    room: list[int] = []
+    for tree in sorted(trees, key=lambda each: each.size, reverse=True):
+        at = next((i for i, left in enumerate(room) if left >= tree.size), None)
+        if at is None:
+            forests.append([])
+            room.append(tokens)
+            at = len(forests) - 1
+        forests[at].append(tree)
+        room[at] -= tree.size
+    return forests
