@@ -15,7 +15,7 @@ from finetune.records import NONE, Act, Record, Stage, Turn
 from npcserver.engines.base import Prompt
 from npcserver.engines.render import Template, Tokenizer, neutral, prompt_ids, prompt_text
 from npcserver.prompt import Deed, PromptBuilder
-from npcserver.state import Body, Happening, SceneState, deed_words
+from npcserver.state import Body, Happening, SceneState
 
 Slot = Literal["emotion", "action", "words"]
 Ids = list[int]
@@ -208,43 +208,51 @@ def stage_record(builder: PromptBuilder, record: Record) -> Staged:
     if asker not in state.bodies:
         state.bodies[asker] = Body(asker, record.asker, place, position, npc=False)
     line = Turn(speaker=asker, name=record.asker, text=record.line)
-    for number, turn in enumerate([*record.history, line], 1):
-        state.number = number
-        state.happenings.append(_happening(state, builder.npc, number, turn))
+    state.happenings.extend(_happenings(builder, [*record.history, line]))
     emotion = record.emotion or builder.character.resting
     deeds = builder.deeds(state, asker)
     return Staged(
-        builder.build(state, state.number),
+        builder.build(state, len(record.history) + 1),
         builder.loaded.scene.emotions[emotion].word,
         _deed(record, deeds, asker, builder),
         bool(deeds),
     )
 
 
-def _happening(state: SceneState, npc: str, number: int, turn: Turn) -> Happening:
-    own = turn.speaker == npc
-    deed = None
-    if own and isinstance(turn.action, Act):
-        deed = deed_words(state, turn.action.name, _target(state, turn.action), turn.action.args)
-    return Happening(
-        number,
-        turn.speaker,
-        turn.name,
-        turn.text,
-        turn.spoken,
-        (),
-        "talk",
-        frozenset({npc, turn.speaker}),
-        0,
-        emotion=(turn.emotion or state.bodies[npc].emotion) if own else None,
-        deed=deed,
-    )
+def _happenings(builder: PromptBuilder, turns: Sequence[Turn]) -> Iterator[Happening]:
+    """Turns as the character perceived them, numbered from 1."""
+    npc, resting = builder.npc, builder.character.resting
+    asker = ""
+    for number, turn in enumerate(turns, 1):
+        own = turn.speaker == npc
+        yield Happening(
+            number,
+            turn.speaker,
+            turn.name,
+            turn.text,
+            turn.spoken,
+            (),
+            "talk",
+            frozenset({npc, turn.speaker}),
+            0,
+            emotion=(turn.emotion or resting) if own else None,
+            deed=_deed_words(builder, turn.action, asker) if own else None,
+        )
+        asker = turn.name if turn.spoken and not own else asker
 
 
-def _target(state: SceneState, act: Act) -> str | None:
-    """Whom an act is aimed at; a player is not written down, so it is the asker."""
-    aimed = state.loaded.scene.actions[act.name].target
-    return next(iter(state.players)).id if aimed == "player" and state.players else act.target
+def _deed_words(
+    builder: PromptBuilder, act: Act | Literal["none"] | None, asker: str
+) -> str | None:
+    """What was done, as the prompt says it. Args: asker: the name of who was answered."""
+    if act is None or act == NONE:
+        return None
+    scene = builder.loaded.scene
+    action = scene.actions[act.name]
+    if action.target == "player":
+        return action.phrase(asker, act.args)
+    named = {**scene.props, **scene.places, **builder.loaded.characters}
+    return action.phrase(named[act.target].name if act.target else None, act.args)
 
 
 def _deed(record: Record, deeds: list[Deed], asker: str, builder: PromptBuilder) -> Deed | None:
