@@ -87,7 +87,9 @@ class Base:
             self.folder, dtype=dtype, attn_implementation=attention, **self._gguf
         )
         # Else transformers takes the model for a quantised one and refuses to save it.
-        model.hf_quantizer = None
+        if hasattr(model, "hf_quantizer"):
+            del model.hf_quantizer
+        model.is_quantized = False
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         return model

@@ -24,7 +24,8 @@ class Progress:
 
     Args:
         epoch, in_epoch: the epoch under way, and the steps done in it.
-        tokens: read so far.
+        tokens: read so far, those of shared sheets counted for each example, and
+        computed: counted once.
         worse: evaluations since the best one.
     """
 
@@ -32,6 +33,7 @@ class Progress:
     epoch: int = 0
     in_epoch: int = 0
     tokens: int = 0
+    computed: int = 0
     seconds: float = 0.0
     best_loss: float = float("inf")
     best_step: int = 0

@@ -16,6 +16,7 @@ import typer
 from npcserver.errors import NpcError
 
 if TYPE_CHECKING:
+    from finetune.config import Recipe
     from finetune.dataset import Split
 
 REFUSED = 2
@@ -197,6 +198,9 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of the recipe, `name=value`.")
     ] = None,
+    preference: Annotated[
+        bool, typer.Option("--preference", help="Learn from pairs of liked and disliked replies.")
+    ] = False,
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")] = False,
 ) -> None:
     """Train an adapter, or a whole model; run it again to go on after a kill.
@@ -225,9 +229,89 @@ def train(
             "seed": seed,
         }
         recipe = recipes.load(config, flags | recipes.assignments(settings or []))
+        if preference:
+            _train_preference(recipe, cpu)
+            return
         with Watch() as watch:
             outcome = tune(recipe, watch.tell, watch.prepare, cpu=cpu)
         watch.finish(outcome)
+
+
+def _train_preference(recipe: "Recipe", cpu: bool) -> None:
+    from finetune.preference import tune_preference
+    from finetune.tune import BEST
+
+    with _spinner() as tell:
+        got = tune_preference(
+            recipe, lambda step, of, loss: tell(f"loss {loss:.3f}, step of {of}", step), cpu=cpu
+        )
+    print(f"{got.pairs} pairs")
+    if got.accuracy is not None:
+        print(f"of the pairs held back, {got.accuracy:.0%} went the way people liked")
+    print(got.folder / BEST)
+
+
+@app.command(epilog=_examples("finetune export runs/first --out models/first"))
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model; made.")],
+) -> None:
+    """Merge a run's best adapter into its base, and write every form people ask for.
+
+    transformers' safetensors, a GGUF file, and the form that [bold]npcserver serve --model[/bold]
+    loads; with the size, speed and loss of each against the unmerged model.
+    """
+    with _friendly():
+        from rich.console import Console
+        from rich.table import Table
+
+        from finetune.export import export as run_export
+
+        with _spinner() as tell:
+            forms = run_export(run, out, lambda step: tell(step, ""))
+        table = Table("form", "MB", "loss", "change", "tokens/s, 1 and 8 at once", box=None)
+        for form in forms:
+            speeds = form.tokens_per_second
+            spoken = f"{speeds[0]:.0f}, {speeds[1]:.0f}" if speeds else ""
+            change = f"{form.loss - forms[0].loss:+.4f}"
+            table.add_row(form.name, f"{form.megabytes:.1f}", f"{form.loss:.4f}", change, spoken)
+        Console().print(table)
+        print(out)
+
+
+@app.command(
+    epilog=_examples(
+        "finetune scratch stories.txt --out models/tiny",
+        "finetune scratch elvish/*.txt --out models/elvish --vocabulary 8000 --steps 5000",
+    )
+)
+def scratch(
+    corpus: Annotated[list[Path], typer.Argument(help="Text files (UTF-8).")],
+    out: Annotated[Path, typer.Option(help="Folder of the model; made.")],
+    vocabulary: Annotated[int, typer.Option(min=300, help="Tokens.")] = 2000,
+    layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 4,
+    width: Annotated[int, typer.Option(min=16, help="Width; a multiple of 4 heads.")] = 128,
+    context: Annotated[int, typer.Option(min=64, help="Longest prompt, in tokens.")] = 2048,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps on the text itself.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+) -> None:
+    """Make a small model and its tokenizer from nothing but text, for a language of your own."""
+    with _friendly():
+        from finetune import scratch as small
+
+        with _spinner() as tell:
+            small.build(
+                corpus,
+                out,
+                vocabulary=vocabulary,
+                layers=layers,
+                width=width,
+                context=context,
+                steps=steps,
+                seed=seed,
+                progress=lambda step, loss: tell(f"loss {loss:.2f}, step of {steps}", step),
+            )
+        print(out)
 
 
 @contextmanager
@@ -236,4 +320,4 @@ def _spinner() -> Iterator[Any]:
     from rich.console import Console
 
     with Console(stderr=True).status("beginning") as status:
-        yield lambda step, done: status.update(f"{step}: {done}")
+        yield lambda step, done: status.update(f"{step}: {done}".rstrip(": "))

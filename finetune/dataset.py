@@ -4,6 +4,8 @@ dataset.json    where it came from, what was dropped and why, digests
 stages.jsonl    the scenes and characters its records play on
 train.jsonl dev.jsonl test.jsonl unseen.jsonl
                 records; `unseen` holds characters that occur in no other part
+preferences.jsonl
+                pairs of a reply that was liked and one that was not
 """
 
 import hashlib

@@ -70,7 +70,7 @@ class Row:
 
 
 @dataclass
-class _Tree:
+class Tree:
     """Examples with a common trunk."""
 
     trunk: Sequence[int]
@@ -78,10 +78,15 @@ class _Tree:
 
     @property
     def size(self) -> int:
+        """Tokens to compute."""
         return len(self.trunk) + sum(len(each.ids) - len(self.trunk) for each in self.examples)
 
 
-def make_row(trees: Sequence[_Tree], weights: Mapping[Slot, float]) -> Row:
+Forest = Sequence[Tree]
+"""What stands in one row, not yet laid out."""
+
+
+def make_row(trees: Forest, weights: Mapping[Slot, float]) -> Row:
     """Lay trees out one after the other."""
     ids: list[int] = []
     positions: list[int] = []
@@ -124,15 +129,13 @@ def make_row(trees: Sequence[_Tree], weights: Mapping[Slot, float]) -> Row:
     )
 
 
-def alone(examples: Sequence[Example], weights: Mapping[Slot, float], seed: int) -> list[Row]:
+def alone(examples: Sequence[Example], seed: int) -> list[Forest]:
     """Each example in a row of its own; their order is drawn anew for each seed."""
     drawn = random.Random(seed).sample(list(examples), len(examples))
-    return [make_row([_Tree(each.ids[:1], [each])], weights) for each in drawn]
+    return [[Tree(each.ids[:1], [each])] for each in drawn]
 
 
-def packed(
-    examples: Sequence[Example], tokens: int, weights: Mapping[Slot, float], seed: int
-) -> list[Row]:
+def packed(examples: Sequence[Example], tokens: int, seed: int) -> list[Forest]:
     """Rows of at most `tokens` tokens, where one example is not longer by itself.
 
     Which examples stand together and the order of the rows are drawn anew for each seed.
@@ -142,24 +145,24 @@ def packed(
     for example in draw.sample(list(examples), len(examples)):
         groups[example.key].append(example)
     trees = [tree for key, group in groups.items() for tree in _split(key, group, tokens)]
-    rows = [make_row(forest, weights) for forest in _fill(trees, tokens)]
-    draw.shuffle(rows)
-    return rows
+    forests = _fill(trees, tokens)
+    draw.shuffle(forests)
+    return forests
 
 
-def _split(key: tuple[int, ...], group: Sequence[Example], tokens: int) -> list[_Tree]:
+def _split(key: tuple[int, ...], group: Sequence[Example], tokens: int) -> list[Tree]:
     """The examples of one trunk as trees that fit."""
-    trees = [_Tree(key, [])]
+    trees = [Tree(key, [])]
     for example in group:
         if trees[-1].examples and trees[-1].size + len(example.ids) - len(key) > tokens:
-            trees.append(_Tree(key, []))
+            trees.append(Tree(key, []))
         trees[-1].examples.append(example)
     return trees
 
 
-def _fill(trees: Sequence[_Tree], tokens: int) -> list[list[_Tree]]:
+def _fill(trees: Sequence[Tree], tokens: int) -> list[Forest]:
     """Trees into rows, the largest first, each into the first row that has room for it."""
-    forests: list[list[_Tree]] = []
+    forests: list[list[Tree]] = []
     room: list[int] = []
     for tree in sorted(trees, key=lambda each: each.size, reverse=True):
         at = next((i for i, left in enumerate(room) if left >= tree.size), None)
@@ -169,4 +172,4 @@ def _fill(trees: Sequence[_Tree], tokens: int) -> list[list[_Tree]]:
             at = len(forests) - 1
         forests[at].append(tree)
         room[at] -= tree.size
-    return forests
+    return list(forests)

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 import torch
 from accelerate import Accelerator
 
-from finetune import checkpoints, rows
+from finetune import checkpoints
 from finetune.checkpoints import Progress
 from finetune.config import Optimizer, Recipe
 from finetune.examples import Example
 from finetune.objective import Tally, row_loss
-from finetune.rows import Row
+from finetune.rows import Forest, Row, alone, make_row, packed
 
 Tell = Callable[["Event"], None]
 
@@ -31,7 +31,8 @@ class Stepped:
 
     Args:
         loss: mean over the step's trained tokens, weighted.
-        tokens: read in it; sheets that were shared are counted for each example.
+        tokens: read in it; sheets that were shared are counted for each example, and
+        computed: counted once.
         seconds: it took.
     """
 
@@ -41,6 +42,7 @@ class Stepped:
     rate: float
     gradient: float
     tokens: int
+    computed: int
     seconds: float
 
 
@@ -100,7 +102,7 @@ class Run:
         self._recipe = recipe
         self._accelerator = accelerator
         self._train = train
-        self._dev = self._rows(dev, seed=0)
+        self._dev = lay_out(recipe, dev, epoch=0)
         self._write_best = write_best
         self._tell = tell if accelerator.is_main_process else _silent
         trained = [value for value in model.parameters() if value.requires_grad]
@@ -117,10 +119,13 @@ class Run:
     def train(self) -> Progress:
         """Go on until the epochs are done, or the validation loss no longer falls."""
         recipe, progress = self._recipe, self.progress
-        an_epoch = math.ceil(len(self._epoch_rows(0)) / recipe.rows)
-        self._steps = min(an_epoch * recipe.epochs, recipe.max_steps or an_epoch * recipe.epochs)
+        counts = [
+            math.ceil(len(lay_out(recipe, self._train, epoch)) / recipe.rows)
+            for epoch in range(1, recipe.epochs + 1)
+        ]
+        self._steps = min(sum(counts), recipe.max_steps or sum(counts))
         trained, whole = self._sizes
-        self._tell(Planned(self._steps, an_epoch, progress.step, len(self._train), trained, whole))
+        self._tell(Planned(self._steps, counts[0], progress.step, len(self._train), trained, whole))
         while progress.epoch < recipe.epochs and not progress.stopped:
             for step_rows, ends_epoch in self._rest_of_epoch():
                 self._step(step_rows, ends_epoch)
@@ -133,9 +138,11 @@ class Run:
 
     def _rest_of_epoch(self) -> Iterator[tuple[Sequence[Row], bool]]:
         """The rows of each step of this epoch that is still to be made, and whether it ends it."""
-        all_rows, size = self._epoch_rows(self.progress.epoch), self._recipe.rows
-        for start in range(self.progress.in_epoch * size, len(all_rows), size):
-            yield all_rows[start : start + size], start + size >= len(all_rows)
+        recipe, size = self._recipe, self._recipe.rows
+        forests = lay_out(recipe, self._train, self.progress.epoch + 1)
+        for start in range(self.progress.in_epoch * size, len(forests), size):
+            step_rows = [make_row(each, recipe.weights) for each in forests[start : start + size]]
+            yield step_rows, start + size >= len(forests)
 
     def _look_up(self, ends_epoch: bool) -> None:
         """Evaluate and save, where it is time for it."""
@@ -164,14 +171,18 @@ class Run:
         self._optimizer.zero_grad()
         seconds = time.perf_counter() - begun
         read = sum(row.read for row in step_rows)
+        computed = sum(len(row.ids) for row in step_rows)
         epoch = progress.epoch
         progress.step += 1
         progress.epoch, progress.in_epoch = (
             (epoch + 1, 0) if ends_epoch else (epoch, progress.in_epoch + 1)
         )
         progress.tokens += read
+        progress.computed += computed
         progress.seconds += seconds
-        stepped = Stepped(progress.step, epoch, loss, rate, float(gradient), read, seconds)
+        stepped = Stepped(
+            progress.step, epoch, loss, rate, float(gradient), read, computed, seconds
+        )
         self._report("step", stepped)
 
     def _backward(self, step_rows: Sequence[Row], weight: float) -> float:
@@ -227,7 +238,7 @@ class Run:
     def _tally_dev(self) -> Tally:
         self._model.eval()
         tally = Tally()
-        for row in self._mine(self._dev):
+        for row in self._mine([make_row(each, self._recipe.weights) for each in self._dev]):
             row = row.to(self._accelerator.device)
             tally.add(row, row_loss(self._model, row))
         return self._reduced(tally)
@@ -239,19 +250,18 @@ class Run:
 
     # ---- rows and reports --------------------------------------------------------------------
 
-    def _epoch_rows(self, epoch: int) -> list[Row]:
-        return self._rows(self._train, seed=1_000_003 * self._recipe.seed + epoch + 1)
-
-    def _rows(self, examples: Sequence[Example], seed: int) -> list[Row]:
-        recipe = self._recipe
-        if recipe.packing:
-            return rows.packed(examples, recipe.row_tokens, recipe.weights, seed)
-        return rows.alone(examples, recipe.weights, seed)
-
     def _report(self, kind: str, event: Stepped | Evaluated) -> None:
         if self._accelerator.is_main_process:
             self._log.add({"kind": kind, **asdict(event)})
         self._tell(event)
+
+
+def lay_out(recipe: Recipe, examples: Sequence[Example], epoch: int) -> list[Forest]:
+    """The rows of an epoch, counted from 1, in the order they are computed; of validation, 0."""
+    seed = 1_000_003 * recipe.seed + epoch
+    if recipe.packing:
+        return packed(examples, recipe.row_tokens, seed)
+    return alone(examples, seed)
 
 
 def _silent(event: Event) -> None:

@@ -4,7 +4,8 @@ run.json        the recipe, where everything came from, what came out
 log.jsonl       every step and evaluation
 best/           the adapter or model with the lowest validation loss, as the server takes it
 checkpoints/    where to go on after a kill
-curves.png
+curves.png      its losses, also in
+index.html      a page about it
 """
 
 import json
@@ -25,6 +26,7 @@ from finetune.config import Lora, Recipe
 from finetune.dataset import Dataset, Split
 from finetune.errors import RunError
 from finetune.examples import Example, Staging, conversations
+from finetune.pages import run as run_page
 from finetune.train import Run, Tell
 from npcserver.prompt import PROMPT_VERSION
 
@@ -90,6 +92,7 @@ def tune(
         facts |= _speed(progress, per_token, accelerator)
         write_json(recipe.out / RUN, facts)
         curves.draw(recipe.out)
+        (recipe.out / "index.html").write_text(run_page.page(recipe.out), encoding="utf-8")
     accelerator.wait_for_everyone()
     return outcome
 
@@ -162,7 +165,7 @@ def load_model(recipe: Recipe, start: Base, precision: str) -> Any:
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = recipe.attention_dropout
     if recipe.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if recipe.method == "full":
         return model
@@ -272,18 +275,20 @@ def _facts(
         "best_step": progress.best_step,
         "best_validation_loss": progress.best_loss,
         "tokens": progress.tokens,
+        "tokens_computed": progress.computed,
         "seconds": round(progress.seconds, 1),
     }
 
 
 def _speed(progress: Progress, per_token: float, accelerator: Accelerator) -> dict[str, Any]:
     """Tokens a second, and on a known GPU the share of its arithmetic that was used."""
-    rate = progress.tokens / progress.seconds if progress.seconds else 0.0
-    told: dict[str, Any] = {"tokens_per_second": round(rate, 1)}
+    seconds = max(progress.seconds, 1e-9)
+    told: dict[str, Any] = {"tokens_per_second": round(progress.tokens / seconds, 1)}
     if accelerator.device.type == "cuda":
         peak = flops.peak_flops(torch.cuda.get_device_name())
         if peak:
-            told["mfu"] = round(rate * per_token / peak / accelerator.num_processes, 4)
+            used = progress.computed / seconds * per_token
+            told["mfu"] = round(used / peak / accelerator.num_processes, 4)
     return told
 
 

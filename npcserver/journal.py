@@ -44,6 +44,16 @@ class TurnHeardBy(BaseModel):
     chars: int
 
 
+class TurnRated(BaseModel):
+    """What a player thought of a turn."""
+
+    model_config = ConfigDict(frozen=True)
+    type: Literal["turn.rated"] = "turn.rated"
+    turn_id: str
+    player: str
+    rating: Literal["good", "bad", "none"]
+
+
 Fact = (
     PlayerJoined
     | PlayerLeft
@@ -56,6 +66,7 @@ Fact = (
     | TurnAction
     | TurnDone
     | TurnHeardBy
+    | TurnRated
     | ActionResult
 )
 _FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])

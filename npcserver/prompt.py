@@ -122,7 +122,7 @@ class PromptBuilder:
         self.character: Character = loaded.characters[npc]
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
-        self._most = history
+        self.history = history
         self._block = lru_cache(maxsize=512)(self._make_block)
 
     @cached_property
@@ -270,7 +270,7 @@ class PromptBuilder:
             spare -= sum(estimate_tokens(message.text) for message in block)
             if past.number == line:
                 last = [block]
-            elif spare >= 0 and len(blocks) < self._most:
+            elif spare >= 0 and len(blocks) < self.history:
                 blocks.append((past.number, block))
             else:
                 cut = (past.number // BLOCK + 1) * BLOCK

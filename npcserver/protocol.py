@@ -198,6 +198,14 @@ class TurnHeard(ClientMessage):
     chars: int = Field(ge=0, le=1_000_000)
 
 
+class TurnRate(ClientMessage):
+    """Whether this player liked a turn; the last word counts. Tuning learns from it."""
+
+    type: Literal["turn.rate"]
+    turn_id: Id
+    rating: Literal["good", "bad", "none"]
+
+
 class ActionResult(ClientMessage):
     """What became of a character's action in the game."""
 
@@ -230,6 +238,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     SceneEvent,
     TurnCancel,
     TurnHeard,
+    TurnRate,
     ActionResult,
     SceneSave,
     SceneRestore,

@@ -18,7 +18,7 @@ from npcserver import director, hearing
 from npcserver.engines.base import Engine
 from npcserver.errors import NpcError, Rejected
 from npcserver.floor import Floor, Rules
-from npcserver.journal import Batch, Entry, Fact, Journal, TurnHeardBy
+from npcserver.journal import Batch, Entry, Fact, Journal, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene
 from npcserver.protocol import (
     ActionResult,
@@ -39,6 +39,7 @@ from npcserver.protocol import (
     TurnCancel,
     TurnDone,
     TurnHeard,
+    TurnRate,
 )
 from npcserver.state import Body, SceneState
 from npcserver.views import person_view, snapshot
@@ -261,6 +262,8 @@ class LiveScene:
                 await self._cancel(sender, message)
             case TurnHeard():
                 await self._heard(sender, message)
+            case TurnRate():
+                await self._rate(sender, message)
             case ActionResult():
                 await self._result(sender, message)
             case _:
@@ -355,6 +358,13 @@ class LiveScene:
     async def _heard(self, sender: Sender, heard: TurnHeard) -> None:
         fact = TurnHeardBy(turn_id=heard.turn_id, player=sender.player, chars=heard.chars)
         await self.record(fact, frozenset(), sender, heard.id)
+
+    async def _rate(self, sender: Sender, rate: TurnRate) -> None:
+        past = self.state.happenings
+        if not any(p.turn_id == rate.turn_id and sender.player in p.heard_by for p in past):
+            raise Rejected(f"you heard no turn {rate.turn_id!r}", "no_such_turn")
+        fact = TurnRated(turn_id=rate.turn_id, player=sender.player, rating=rate.rating)
+        await self.record(fact, frozenset(), sender, rate.id)
 
     async def _result(self, sender: Sender, result: ActionResult) -> None:
         if result.action_id not in self.state.actions:

@@ -1,5 +1,6 @@
 """The page at /, in a real headless Chromium against a real server."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -162,4 +163,23 @@ def test_on_a_phone_in_chinese(browser: Browser, address: str, faults: list[str]
         assert box["x"] + box["width"] <= 390
     page.locator("#lang").click()
     expect(page.locator("#say")).to_have_text("Say")
+    assert faults == []
+
+
+def test_a_reply_is_liked_and_the_like_taken_back(
+    browser: Browser, address: str, faults: list[str]
+) -> None:
+    page = enter(browser, address, faults, "ray", "rated")
+    sent: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.reload()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "open")
+    say(page, "Hello, Ada.")
+    good = page.locator("#log .thumb").first
+    good.click()
+    expect(page.locator("#log .thumb").first).to_have_attribute("aria-pressed", "true")
+    page.locator("#log .thumb").first.click()
+    expect(page.locator("#log .thumb").first).to_have_attribute("aria-pressed", "false")
+    rated = [json.loads(frame) for frame in sent if "turn.rate" in str(frame)]
+    assert [message["rating"] for message in rated] == ["good", "none"]
     assert faults == []

@@ -45,6 +45,10 @@ def examples(count: int, trunks: int = 3, seed: int = 0) -> list[Example]:
     return made
 
 
+def laid_out(forests: list[rows.Forest]) -> list[rows.Row]:
+    return [rows.make_row(forest, WEIGHTS) for forest in forests]
+
+
 def tally(model: LlamaForCausalLM, some: list[rows.Row]) -> Tally:
     whole = Tally()
     for row in some:
@@ -58,7 +62,7 @@ def tally(model: LlamaForCausalLM, some: list[rows.Row]) -> Tally:
 def test_packed_and_alone_give_the_same(model: LlamaForCausalLM, tokens: int) -> None:
     some = examples(12)
     found = []
-    for laid in (rows.alone(some, WEIGHTS, 1), rows.packed(some, tokens, WEIGHTS, 1)):
+    for laid in (laid_out(rows.alone(some, 1)), laid_out(rows.packed(some, tokens, 1))):
         model.zero_grad()
         found.append((tally(model, laid), [p.grad.clone() for p in model.parameters()]))
     (alone, alone_gradients), (packed, packed_gradients) = found
@@ -69,7 +73,7 @@ def test_packed_and_alone_give_the_same(model: LlamaForCausalLM, tokens: int) ->
 
 def test_alone_is_what_a_plain_forward_pass_gives(model: LlamaForCausalLM) -> None:
     example = examples(1)[0]
-    row = rows.alone([example], WEIGHTS, 0)[0]
+    (row,) = laid_out(rows.alone([example], 0))
     logits = model(torch.tensor([example.ids])).logits[0]
     expected = [
         torch.nn.functional.cross_entropy(logits[at - 1], torch.tensor(example.ids[at]))
@@ -81,7 +85,7 @@ def test_alone_is_what_a_plain_forward_pass_gives(model: LlamaForCausalLM) -> No
 
 def test_a_trunk_is_laid_out_once() -> None:
     some = examples(12, trunks=1)
-    (row,) = rows.packed(some, 10_000, WEIGHTS, 1)
+    (row,) = laid_out(rows.packed(some, 10_000, 1))
     trunk = some[0].trunk
     assert len(row.ids) == trunk + sum(len(each.ids) - trunk for each in some)
     assert row.read == sum(len(each.ids) for each in some)
@@ -89,7 +93,7 @@ def test_a_trunk_is_laid_out_once() -> None:
 
 def test_rows_hold_every_example_once_and_no_more_than_fits() -> None:
     some = examples(40)
-    laid = rows.packed(some, 64, WEIGHTS, 3)
+    laid = laid_out(rows.packed(some, 64, 3))
     assert sum(row.read for row in laid) == sum(len(each.ids) for each in some)
     assert all(len(row.ids) <= 64 for row in laid)
 
@@ -97,18 +101,18 @@ def test_rows_hold_every_example_once_and_no_more_than_fits() -> None:
 def test_the_seed_alone_decides_the_order() -> None:
     some = examples(40)
     orders = [
-        [row.ids.tolist() for row in rows.packed(some, 64, WEIGHTS, seed)] for seed in (1, 1, 2)
+        [row.ids.tolist() for row in laid_out(rows.packed(some, 64, seed))] for seed in (1, 1, 2)
     ]
     assert orders[0] == orders[1] != orders[2]
 
 
 def test_a_slot_of_no_weight_is_only_read() -> None:
-    row = rows.alone(examples(1), WEIGHTS | {"words": 0.0}, 0)[0]
+    row = rows.make_row(rows.alone(examples(1), 0)[0], WEIGHTS | {"words": 0.0})
     assert rows.SLOTS.index("words") not in row.slots.tolist()
 
 
 def test_a_blank_row_counts_for_nothing(model: LlamaForCausalLM) -> None:
-    row = rows.packed(examples(4), 10_000, WEIGHTS, 0)[0].blank()
+    row = laid_out(rows.packed(examples(4), 10_000, 0))[0].blank()
     model.zero_grad()
     whole = tally(model, [row])
     assert whole.weight == 0

@@ -5,7 +5,7 @@ import pytest
 
 from npcserver.errors import Rejected
 from npcserver.floor import Rules
-from npcserver.journal import Store
+from npcserver.journal import Store, TurnRated
 from npcserver.state import SceneState
 from tests.clock import run
 from tests.stage import Player, live
@@ -237,6 +237,26 @@ def test_heard_only_history() -> None:
             assert scene.state.happenings[-1].text == "Morning."
 
     run(main)
+
+
+def test_a_turn_is_rated_by_those_who_heard_it() -> None:
+    store = Store(":memory:")
+
+    async def main() -> None:
+        async with live(store) as scene:
+            kit, robin = await Player(scene, "kit").join(), await Player(scene, "robin").join()
+            await kit.say("Hello.", to=["ada"], volume="whisper")
+            done = await kit.until("turn.done")
+            await kit.send("turn.rate", turn_id=done.turn_id, rating="bad")
+            await kit.send("turn.rate", turn_id=done.turn_id, rating="good")
+            for who, turn in ((robin, done.turn_id), (kit, "none")):
+                with pytest.raises(Rejected, match="you heard no turn"):
+                    await who.send("turn.rate", turn_id=turn, rating="good")
+
+    run(main)
+    facts = [entry.fact for entry in store.entries("quay", "main")]
+    rated = [(f.player, f.rating) for f in facts if isinstance(f, TurnRated)]
+    assert rated == [("kit", "bad"), ("kit", "good")]
 
 
 def test_a_crash_leaves_every_line_and_closes_the_cut_turn() -> None:

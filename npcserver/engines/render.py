@@ -59,7 +59,12 @@ def neutral(text: str, specials: Sequence[str]) -> str:
     return text
 
 
-def prompt_ids(prompt: Prompt, template: Template, tokenizer: Tokenizer) -> list[int]:
-    """The ids (T,) of a prompt, special tokens in what people said made harmless."""
+def prompt_text(prompt: Prompt, template: Template, tokenizer: Tokenizer) -> str:
+    """A prompt's text, special tokens in what people said made harmless."""
     messages = tuple(Message(m.role, neutral(m.text, tokenizer.specials)) for m in prompt.messages)
-    return tokenizer.encode(template.text(Prompt(messages, prompt.opening)))
+    return template.text(Prompt(messages, prompt.opening))
+
+
+def prompt_ids(prompt: Prompt, template: Template, tokenizer: Tokenizer) -> list[int]:
+    """The ids (T,) of a prompt."""
+    return tokenizer.encode(prompt_text(prompt, template, tokenizer))

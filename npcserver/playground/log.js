@@ -3,7 +3,9 @@
  *
  * @typedef {{kind: "line" | "note", at: number, speaker?: string, name?: string, to?: string[],
  *   volume?: string, text: string, emotion?: string, actions?: string[], status?: string,
- *   reason?: string, ttft?: number, heard?: number, turn?: string, isSelf?: boolean}} Entry
+ *   reason?: string, ttft?: number, heard?: number, turn?: string, isSelf?: boolean,
+ *   rating?: "good" | "bad" | "none"}} Entry
+ *   `rating`, where there is one, makes the line one that can be rated.
  */
 
 import { html } from "./dom.js";
@@ -15,9 +17,10 @@ export class Log {
   /**
    * @param {HTMLElement} list
    * @param {HTMLElement} count
+   * @param {(entry: Entry, rating: string) => void} onRate
    */
-  constructor(list, count) {
-    Object.assign(this, { list, count });
+  constructor(list, count, onRate) {
+    Object.assign(this, { list, count, onRate });
     /** @type {Entry[]} */
     this.entries = [];
   }
@@ -30,7 +33,7 @@ export class Log {
     const whole = { at: Date.now(), ...entry };
     this.entries.push(whole);
     const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 60;
-    this.list.append(row(whole));
+    this.list.append(this.row(whole));
     if (this.entries.length > MOST) {
       this.entries.shift();
       this.list.firstElementChild.remove();
@@ -62,13 +65,13 @@ export class Log {
     const index = this.entries.indexOf(entry);
     if (index < 0) return;
     Object.assign(entry, more);
-    this.list.children[index].replaceWith(row(entry));
+    this.list.children[index].replaceWith(this.row(entry));
   }
 
   /** Say everything again, in the page's language of now. */
   redraw() {
     this.list.setAttribute("aria-live", "off");
-    this.list.replaceChildren(...this.entries.map(row));
+    this.list.replaceChildren(...this.entries.map((entry) => this.row(entry)));
     this.list.scrollTop = this.list.scrollHeight;
     setTimeout(() => this.list.setAttribute("aria-live", "polite"), 500);
   }
@@ -78,6 +81,29 @@ export class Log {
     this.entries = [];
     this.list.replaceChildren();
     this.count.textContent = "";
+  }
+
+  /** @param {Entry} entry */
+  row(entry) {
+    const item = row(entry);
+    if (entry.rating) item.append(this.thumbs(entry));
+    return item;
+  }
+
+  /** Two buttons; pressing the one that is pressed already takes the rating back. */
+  thumbs(entry) {
+    const button = (rating, sign) => {
+      const pressed = String(entry.rating === rating);
+      const title = t(`rate.${rating}`);
+      const node = html("button", { type: "button", class: "thumb", "aria-pressed": pressed, title, text: sign });
+      node.addEventListener("click", () => {
+        const now = entry.rating === rating ? "none" : rating;
+        this.onRate(entry, now);
+        this.amend(entry, { rating: now });
+      });
+      return node;
+    };
+    return html("span", { class: "thumbs" }, button("good", "👍"), button("bad", "👎"));
   }
 
   /** @returns {string} the log as plain text, a line each */

@@ -24,7 +24,9 @@ let pointed = null;
 const turns = new Turns();
 const entries = new Map(); // log entries by turn
 const name = (id) => nameOf(world, id);
-const log = new Log(byId("log"), byId("log-count"));
+const log = new Log(byId("log"), byId("log-count"), (entry, rating) => {
+  client?.send({ type: "turn.rate", turn_id: entry.turn, rating });
+});
 
 const stage = new Stage(byId("stage"), byId("map"), byId("ways"), {
   onPlace: goTo,
@@ -178,7 +180,7 @@ function logTurn(turn) {
     emotion: turn.feelings.at(-1)?.emotion,
     actions: turn.doings.map((doing) => describe(doing, name)),
     ...(status !== "completed" && { status, reason }),
-    ...(text && { ttft: timing.ttft_ms }),
+    ...(text && { ttft: timing.ttft_ms, rating: "none" }),
   });
   entries.set(turn.id, entry);
 }
