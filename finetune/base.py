@@ -5,6 +5,7 @@ Named as the server names models: `embedded`, or a folder as transformers saves 
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from npcserver.engines.render import TEMPLATES, Template
 from npcserver.engines.vocabulary import special_texts
 
 GGUF = "weights.gguf"
+SENTENCEPIECE = "tokenizer.model"
 
 
 class TrainingTokenizer:
@@ -79,6 +81,12 @@ class Base:
     def transformers_tokenizer(self) -> Any:
         """Its tokenizer, as transformers has it."""
         return AutoTokenizer.from_pretrained(self.folder, **self._gguf)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write its tokenizer into the folder of a model made from it."""
+        self.transformers_tokenizer().save_pretrained(folder)
+        if (self.folder / SENTENCEPIECE).exists():
+            shutil.copy(self.folder / SENTENCEPIECE, folder / SENTENCEPIECE)
 
     def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
         """Its weights, de-quantised where they were, as transformers' PreTrainedModel."""

@@ -115,7 +115,7 @@ def _build(
         model = base.find(str(run / BEST)).load(torch.float32)
     merged = loss(model, examples, recipe)
     model.save_pretrained(built)
-    start.transformers_tokenizer().save_pretrained(built)
+    start.save_tokenizer(built)
     shutil.copy(run / BEST / "model.json", built / "model.json")
     forms.append(Form("safetensors", size(built), merged))
     if abs(forms[0].loss - merged) > MERGED_WITHIN:
@@ -129,7 +129,9 @@ def _build(
         Form("gguf", (built / GGUF).stat().st_size / 1e6, gguf_loss(built, examples, recipe))
     )
     tell("writing OpenVINO's form")
-    write_openvino(built, built)
+    write_openvino(built, built.with_name("served"))
+    for path in built.with_name("served").iterdir():
+        path.replace(built / path.name)
     tell("measuring what is served")
     served = Served(built)
     prompt = examples[0].ids[: _read_before(examples[0])]

@@ -219,7 +219,7 @@ def save_weights(
         (folder / "README.md").unlink(missing_ok=True)  # a form nobody filled in
     else:
         model.save_pretrained(folder, state_dict=weights)
-        start.transformers_tokenizer().save_pretrained(folder)
+        start.save_tokenizer(folder)
 
 
 def describe(recipe: Recipe, start: Base) -> dict[str, Any]:

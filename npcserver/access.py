@@ -14,10 +14,11 @@ from npcserver.errors import Closed
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who somebody's token says they are; in an open server, anybody and host as well."""
+    """Who somebody's token says they are; in an open server, anybody, host and admin as well."""
 
     player: str | None
     host: bool
+    admin: bool
 
 
 def admit(
@@ -34,7 +35,7 @@ def admit(
     """
     _check_origin(headers, settings)
     if settings.secret is None:
-        return Visitor(None, host=True)
+        return Visitor(None, host=True, admin=True)
     scheme, _, value = headers.get("authorization", "").partition(" ")
     token = value.strip() if scheme.lower() == "bearer" else offered
     if not token:
@@ -43,7 +44,7 @@ def admit(
     claims = tokens.verify(settings.secret.get_secret_value(), token, time.time())
     if claims.scene not in ("*", scene):
         raise Closed(f"the token is for scene {claims.scene!r}", 1008, "wrong_scene")
-    return Visitor(claims.sub, claims.role in ("host", "admin"))
+    return Visitor(claims.sub, claims.role in ("host", "admin"), claims.role == "admin")
 
 
 def _check_origin(headers: Mapping[str, str], settings: Settings) -> None:

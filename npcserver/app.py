@@ -1,6 +1,5 @@
 """The web application: routes, start and stop."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -14,14 +13,14 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from npcserver import __version__, connection, metrics
-from npcserver.api import characters, openai, systemone
+from npcserver.api import admin, characters, openai, systemone
 from npcserver.config import Settings
-from npcserver.engines import choice
 from npcserver.engines.base import Engine, Sampling
 from npcserver.journal import Store
 from npcserver.library import LoadedScene, load_scenes
 from npcserver.lobby import Lobby
 from npcserver.prompt import PromptBuilder
+from npcserver.served import Served
 from npcserver.state import SceneState
 
 log = logging.getLogger(__name__)
@@ -45,38 +44,37 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         SceneError: a scene's files are wrong.
-        ModelError: the model is missing.
+        ModelError: the model is missing, or the adapter does not fit.
     """
     scenes = load_scenes(settings.scenes)
-    engine = choice.make(settings, scenes)
+    served = Served(settings, scenes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         begun = time.perf_counter()
         store = Store(settings.data / "journal.db")
-        await engine.start()
+        await served.engine.start()
         ready_ms = _since(begun)
-        first_word_ms = await _first_word(engine, scenes, settings)
-        lobby = Lobby(scenes, engine, store, settings)
+        first_word_ms = await _first_word(served, scenes, settings)
+        lobby = Lobby(scenes, served.engine, store, settings, served.history)
         app.state.lobby = lobby
-        scripted = tuple(choice.unspoken(settings, scenes))
+        scripted = served.now.scripted
         app.state.startup = Startup(ready_ms, first_word_ms, tuple(scenes), scripted)
         metrics.watch(lobby)
-        warming = asyncio.create_task(_warm_all(engine, scenes, settings))
+        served.warm()
         try:
             yield
         finally:
-            warming.cancel()
-            await asyncio.gather(warming, return_exceptions=True)
             await lobby.close()
-            await engine.close()
+            await served.close()
             store.close()
 
     app = FastAPI(title="npcserver", version=__version__, lifespan=lifespan)
     app.state.settings = settings
-    _add_routes(app, scenes, engine)
-    app.include_router(openai.router(scenes, engine, settings))
-    app.include_router(systemone.router(scenes, engine, settings))
+    _add_routes(app, scenes, served.engine)
+    app.include_router(openai.router(scenes, served.engine, settings, served.history))
+    app.include_router(systemone.router(scenes, served.engine, settings))
+    app.include_router(admin.router(served, settings))
     characters.answer_errors(app)
     _add_playground(app)
     return app
@@ -145,28 +143,20 @@ def _add_playground(app: FastAPI) -> None:
     app.mount("/playground", StaticFiles(directory=PLAYGROUND), name="playground")
 
 
-async def _first_word(engine: Engine, scenes: Mapping[str, LoadedScene], settings: Settings) -> int:
+async def _first_word(served: Served, scenes: Mapping[str, LoadedScene], settings: Settings) -> int:
     """Milliseconds to the first word of a line nobody hears."""
-    scripted = choice.unspoken(settings, scenes)
+    scripted = served.now.scripted
     loaded = next((s for s in scenes.values() if s.id not in scripted), None)
     loaded = loaded or next(iter(scenes.values()))
     builder = PromptBuilder(loaded, next(iter(loaded.characters)), settings.prompt_tokens)
     prompt = builder.draft(SceneState(loaded), builder.wording.stranger, "Hello.")
     begun = time.perf_counter()
-    pieces = engine.generate(prompt, Sampling(max_tokens=4))
+    pieces = served.engine.generate(prompt, Sampling(max_tokens=4))
     async for piece in pieces:
         if piece.text.strip():
             break
     await pieces.aclose()
     return _since(begun)
-
-
-async def _warm_all(engine: Engine, scenes: Mapping[str, LoadedScene], settings: Settings) -> None:
-    """Prefill the part of every character's prompt that never changes."""
-    for loaded in scenes.values():
-        for npc in loaded.characters:
-            builder = PromptBuilder(loaded, npc, settings.prompt_tokens)
-            await engine.warm(builder.opened())
 
 
 def _since(begun: float) -> int:

@@ -99,12 +99,14 @@ def main(
     epilog=_examples(
         "npcserver serve",
         "npcserver serve --engine scripted --scenes my/scenes",
+        "npcserver serve --adapter runs/harbour/best",
         "NPCSERVER_SECRET=$(openssl rand -hex 32) npcserver serve --host 0.0.0.0",
     )
 )
 def serve(
     scenes: Annotated[Path | None, typer.Option(help="Folder of scenes.")] = None,
     model: Annotated[str | None, typer.Option(help="Model by name, or a folder.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
     engine: Annotated[
         Engine | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
     ] = None,
@@ -128,6 +130,7 @@ def serve(
         flags = {
             "scenes": scenes,
             "model": model,
+            "adapter": adapter,
             "engine": engine and engine.value,
             "host": host,
             "port": port,
@@ -136,6 +139,8 @@ def serve(
         settings = load(flags, config)
         if pull and settings.engine != Engine.scripted:
             _pull(settings.model)
+        if settings.adapter and settings.engine != Engine.scripted:
+            _merge(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:
             print(_welcome(settings, url, startup, ready_s), flush=True)
@@ -143,10 +148,21 @@ def serve(
         serving.run(settings, announce, BEGUN)
 
 
+def _merge(settings: "Settings") -> None:
+    """Merge the adapter, showing that something is done. Raises ModelError."""
+    from rich.console import Console
+
+    from npcserver import models
+    from npcserver.prompt import PROMPT_VERSION
+
+    with Console(stderr=True).status("merging the adapter into the model"):
+        models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
+
+
 def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float) -> str:
     """What is printed once, when the server is ready."""
     if settings.is_open:
-        access = "no secret is set: this machine only, and everyone here is player and host"
+        access = "no secret is set: this machine only, and everyone here is admin"
     else:
         access = "by token (npcserver token --help)"
     scripted = ", ".join(startup.scripted)
@@ -302,6 +318,37 @@ def _pull(name: str) -> Path:
         return models.pull(
             name, lambda step, done: bar.update(task, description=step, completed=done)
         )
+
+
+@models_app.command(
+    "use",
+    epilog=_examples(
+        "npcserver models use --adapter runs/harbour/best",
+        "npcserver models use --model embedded",
+    ),
+)
+def models_use(
+    adapter: Annotated[
+        str | None, typer.Option(help="Folder of a fine-tuned adapter, on the server's machine.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model by name, or a folder; the one of now, if none.")
+    ] = None,
+    url: Annotated[str, typer.Option(help="Where the server is.")] = "http://127.0.0.1:8000",
+    token: Annotated[
+        str | None, typer.Option(envvar="NPCSERVER_TOKEN", help="Token of role admin.")
+    ] = None,
+) -> None:
+    """Let a running server serve another model, or the same with another adapter or none.
+
+    Nobody is disconnected. Returns once new lines are answered by the new model.
+    """
+    with _friendly():
+        from npcserver.operate import use_model
+
+        told = use_model(url, token, model, adapter)
+        with_adapter = f" with {told['adapter']}" if told["adapter"] else ""
+        print(f"{told['model']}{with_adapter}, after {told['took_ms'] / 1000:.1f} s")
 
 
 @models_app.command("list")

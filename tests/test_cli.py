@@ -18,6 +18,7 @@ from npcserver import __version__, tokens
 from npcserver.cli import app
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import EngineError, ModelError
+from tests.adapters import write_model
 from tests.server import SCENES, serving
 
 SECRET = "thirty-two characters, or some more"
@@ -63,7 +64,7 @@ def refused(result: Result) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "serve", "chat", "token", "scenes check", "scenes schema", "models pull"],
+    ["", "serve", "chat", "token", "scenes check", "scenes schema", "models pull", "models use"],
 )
 def test_help_shows_an_example(command: str) -> None:
     told = run(*command.split(), "--help")
@@ -97,6 +98,12 @@ def test_a_wrong_setting_is_told_in_a_sentence() -> None:
 def test_a_missing_model_says_how_to_get_it() -> None:
     told = refused(run("serve", "--scenes", str(SCENES), "--port", "0"))
     assert "npcserver models pull embedded" in told
+
+
+def test_an_adapter_that_is_none_is_told(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    arguments = ["--model", str(model), "--adapter", "nowhere", "--scenes", str(SCENES)]
+    assert "nowhere has no adapter_config.json" in refused(run("serve", *arguments))
 
 
 def test_a_taken_port_is_told_before_anything_is_loaded() -> None:

@@ -92,7 +92,7 @@ def played(steps: Sequence[tuple[str, str]], history: int) -> tuple[list[Prompt]
 
     async def main() -> tuple[list[Prompt], list[Turn]]:
         engine = Listening()
-        rules = Rules(history=history, prompt_tokens=100_000)
+        rules = Rules(history=lambda: history, prompt_tokens=100_000)
         store = Store(":memory:")
         async with live(store, engine, rules) as scene:
             people = {name: await Player(scene, name).join() for name in ("kit", "robin")}

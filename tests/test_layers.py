@@ -7,10 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["errors", "bounds", "relevance", "guard", "engines.base", "engines.convert"],
+    ["errors", "bounds", "relevance", "guard", "engines.base"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
-    ["library", "tokens", "journal", "session", "client"],
-    ["access"],
+    ["library", "tokens", "journal", "session", "client", "engines.fuse", "engines.swap"],
+    ["access", "engines.convert"],
     ["state"],
     ["hearing", "prompt", "views"],
     ["director", "turn"],
@@ -19,9 +19,10 @@ LAYERS = [
     ["engines.host", "engines.openvino", "engines.scripted"],
     ["lobby"],
     ["connection", "metrics", "engines.choice", "api.characters"],
-    ["api.openai", "api.systemone"],
+    ["api.openai", "api.systemone", "served"],
+    ["api.admin"],
     ["app", "reference"],
-    ["serving", "chat"],
+    ["serving", "chat", "operate"],
     ["cli"],
 ]
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}

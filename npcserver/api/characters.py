@@ -27,9 +27,16 @@ class ApiError(HTTPException):
 
 
 def find(
-    request: Request, scenes: Mapping[str, LoadedScene], settings: Settings, model: str
+    request: Request,
+    scenes: Mapping[str, LoadedScene],
+    settings: Settings,
+    model: str,
+    history: int = 0,
 ) -> PromptBuilder:
     """The character a model's name stands for, if the request may talk with it.
+
+    Args:
+        history: past happenings its prompts may hold.
 
     Raises:
         ApiError: it may not, or there is no such character.
@@ -42,7 +49,7 @@ def find(
     if scene not in scenes or npc not in scenes[scene].characters:
         fault = f"there is no model {model[:80]!r}; see /v1/models"
         raise ApiError(404, "model_not_found", fault, "model")
-    return PromptBuilder(scenes[scene], npc, settings.prompt_tokens, settings.history_lines)
+    return PromptBuilder(scenes[scene], npc, settings.prompt_tokens, history)
 
 
 def names(scenes: Mapping[str, LoadedScene]) -> list[str]:

@@ -5,7 +5,7 @@ Stateless: what was said comes with the request; nothing is journaled, and no li
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from secrets import token_hex
 from typing import Annotated, Any, Literal
@@ -54,8 +54,17 @@ class ChatRequest(BaseModel):
     seed: Annotated[int, Field(ge=0)] | None = None
 
 
-def router(scenes: Mapping[str, LoadedScene], engine: Engine, settings: Settings) -> APIRouter:
-    """The routes, for these scenes."""
+def router(
+    scenes: Mapping[str, LoadedScene],
+    engine: Engine,
+    settings: Settings,
+    history: Callable[[], int],
+) -> APIRouter:
+    """The routes, for these scenes.
+
+    Args:
+        history: past happenings a prompt may hold now.
+    """
     routes = APIRouter()
 
     @routes.get("/v1/models")
@@ -67,7 +76,7 @@ def router(scenes: Mapping[str, LoadedScene], engine: Engine, settings: Settings
     @routes.post("/v1/chat/completions", response_model=None)
     async def complete(body: ChatRequest, request: Request) -> dict[str, Any] | StreamingResponse:
         """The character's answer to the last user message."""
-        builder = find(request, scenes, settings, body.model)
+        builder = find(request, scenes, settings, body.model, history())
         if body.messages[-1].role != "user":
             raise ApiError(400, "last_message", "the last message must be a user's", "messages")
         parts = _answer(builder, engine, _sampling(body, settings), body)

@@ -1,42 +1,89 @@
 """Which engine runs: by name, or what fits the model and each scene's language."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from npcserver import models
-from npcserver.config import Settings
+from npcserver.config import MAX_HISTORY, Settings
 from npcserver.engines import host
 from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling
 from npcserver.engines.scripted import ScriptedEngine
+from npcserver.errors import ModelError
 from npcserver.library import LoadedScene
+from npcserver.prompt import PROMPT_VERSION
 
 SCRIPTED_PACE_S = 0.04
 """About how fast a model on two cores speaks, so that clients are built for real pacing."""
 
 
-def make(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Engine:
-    """The engine these settings ask for, not started yet.
+@dataclass(frozen=True)
+class Choice:
+    """An engine, not started yet, and what it was made from.
+
+    Args:
+        model: as it was asked for; None where everything is played by script.
+        scripted: the scenes played by script, since the model does not speak their language.
+        history: past happenings a prompt holds.
+    """
+
+    engine: Engine
+    model: str | None = None
+    adapter: Path | None = None
+    scripted: tuple[str, ...] = ()
+    history: int = 0
+
+
+def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
+    """The engine these settings ask for. Merging a new adapter takes seconds.
 
     With `auto`, scenes in a language that the model does not speak are played by script.
 
     Raises:
-        ModelError: the model is missing.
+        ModelError: the model is missing, or the adapter does not fit.
     """
     if settings.engine == "scripted":
-        return ScriptedEngine(scenes, SCRIPTED_PACE_S)
-    folder = models.resolve(settings.model)
-    model = host.openvino(folder, settings.cache_gb)
-    scripted = unspoken(settings, scenes)
-    if not scripted:
-        return model
-    return TwoEngines(model, ScriptedEngine(scenes, SCRIPTED_PACE_S), frozenset(scripted))
+        script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
+        return Choice(script, history=history_lines(settings, {}))
+    folder = models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
+    told = models.facts(folder)
+    history = history_lines(settings, told)
+    scripted = _unspoken(settings, scenes, models.languages(folder))
+    engine: Engine = host.openvino(folder, settings.cache_gb, told.get("name"))
+    if scripted:
+        script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
+        engine = TwoEngines(engine, script, frozenset(scripted))
+    return Choice(engine, settings.model, settings.adapter, scripted, history)
 
 
-def unspoken(settings: Settings, scenes: Mapping[str, LoadedScene]) -> list[str]:
+def history_lines(settings: Settings, told: Mapping[str, Any]) -> int:
+    """Past happenings a prompt holds: as set, else as the model was tuned with, else none.
+
+    Args:
+        told: the model's `model.json`.
+
+    Raises:
+        ModelError: what the model says is not a number of lines.
+    """
+    if settings.history_lines is not None:
+        return settings.history_lines
+    lines = told.get("history_lines", 0)
+    if not isinstance(lines, int) or not 0 <= lines <= MAX_HISTORY:
+        raise ModelError(
+            f"{models.ABOUT_FILE}: history_lines is {lines!r}, not a number up to {MAX_HISTORY}; "
+            "correct it, or set history_lines"
+        )
+    return lines
+
+
+def _unspoken(
+    settings: Settings, scenes: Mapping[str, LoadedScene], spoken: Sequence[str]
+) -> tuple[str, ...]:
     """The scenes that `auto` plays by script, since the model does not speak their language."""
-    if settings.engine != "auto":
-        return []
-    spoken = models.languages(models.resolve(settings.model))
-    return [s.id for s in scenes.values() if spoken and s.scene.language not in spoken]
+    if settings.engine != "auto" or not spoken:
+        return ()
+    return tuple(s.id for s in scenes.values() if s.scene.language not in spoken)
 
 
 class TwoEngines:

@@ -219,9 +219,13 @@ async def _answer(answers: asyncio.Queue[dict[str, Any]]) -> dict[str, Any]:
     return event
 
 
-def openvino(folder: Path, cache_gb: int) -> HostedEngine:
-    """The OpenVINO engine with the model in `folder`, not started yet."""
+def openvino(folder: Path, cache_gb: int, name: str | None = None) -> HostedEngine:
+    """The OpenVINO engine with the model in `folder`, not started yet.
+
+    Args:
+        name: how `status` calls the model; without it, as the folder.
+    """
     program = [sys.executable, "-m", "npcserver.engines.openvino"]
     return HostedEngine(
-        [*program, str(folder), "--cache-gb", str(cache_gb)], folder.name, "openvino"
+        [*program, str(folder), "--cache-gb", str(cache_gb)], name or folder.name, "openvino"
     )
