@@ -36,6 +36,9 @@ SPLITS = {("Digits", "ByteLevel"): "smollm", ("ByteLevel",): "gpt-2"}
 def write_gguf(folder: Path, target: Path, quantisation: Quantisation = "Q8_0") -> None:
     """Write a model's weights, shape and tokenizer into one file.
 
+    A SentencePiece vocabulary says that no space is put before a text. llama.cpp heeds that;
+    transformers 5.23, reading the file back, puts one all the same.
+
     Args:
         folder: `config.json`, `*.safetensors` and the tokenizer's files.
         quantisation: of the matrices; vectors stay F32.
@@ -44,13 +47,13 @@ def write_gguf(folder: Path, target: Path, quantisation: Quantisation = "Q8_0") 
         RunError: it is no plain Llama, or its tokenizer has no exact form in GGUF.
     """
     writer = gguf.GGUFWriter(target, "llama")
-    config = shape(folder, writer, quantisation)
+    config = _shape(folder, writer, quantisation)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if (folder / MODEL_FILE).exists():
         _sentencepiece_vocabulary(folder, writer, tokenizer)
     else:
         _byte_level_vocabulary(writer, tokenizer, config.vocab_size)
-    weights(folder, writer, config, quantisation)
+    _weights(folder, writer, config, quantisation)
     _finish(writer)
 
 
@@ -61,7 +64,7 @@ def write_weights(folder: Path, target: Path, quantisation: Quantisation = "Q8_0
         RunError: it is no plain Llama.
     """
     writer = gguf.GGUFWriter(target, "llama")
-    config = shape(folder, writer, quantisation)
+    config = _shape(folder, writer, quantisation)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([f"t{id_}" for id_ in range(config.vocab_size)])
@@ -70,7 +73,7 @@ def write_weights(folder: Path, target: Path, quantisation: Quantisation = "Q8_0
     writer.add_token_types(kinds)
     writer.add_token_merges(["t 0"])
     writer.add_eos_token_id(0)
-    weights(folder, writer, config, quantisation)
+    _weights(folder, writer, config, quantisation)
     _finish(writer)
 
 
@@ -84,7 +87,7 @@ def _finish(writer: gguf.GGUFWriter) -> None:
 # ---- shape and weights ---------------------------------------------------------------------------
 
 
-def shape(folder: Path, writer: gguf.GGUFWriter, quantisation: Quantisation) -> Any:
+def _shape(folder: Path, writer: gguf.GGUFWriter, quantisation: Quantisation) -> Any:
     """Write what `config.json` says; return it."""
     config = AutoConfig.from_pretrained(folder)
     rope = getattr(config, "rope_parameters", None) or {}
@@ -106,7 +109,9 @@ def shape(folder: Path, writer: gguf.GGUFWriter, quantisation: Quantisation) -> 
     return config
 
 
-def weights(folder: Path, writer: gguf.GGUFWriter, config: Any, quantisation: Quantisation) -> None:
+def _weights(
+    folder: Path, writer: gguf.GGUFWriter, config: Any, quantisation: Quantisation
+) -> None:
     """Write every tensor under its GGUF name."""
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}

@@ -45,8 +45,9 @@ def train_pieces(documents: Sequence[Document], vocabulary: int, model_type: Mod
     """
     lines = [line for each in documents for line in each.text.split("\n") if line]
     made = io.BytesIO()
-    ids = {f"{name.removesuffix('_token')}_id": id_ for id_, name in enumerate(SPECIALS)}
-    names = {name.replace("token", "piece"): text for name, text in SPECIALS.items()}
+    specials: dict[str, Any] = {}
+    for id_, (name, text) in enumerate(SPECIALS.items()):
+        specials |= {name.replace("token", "id"): id_, name.replace("token", "piece"): text}
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(lines),
@@ -61,8 +62,7 @@ def train_pieces(documents: Sequence[Document], vocabulary: int, model_type: Mod
             max_sentence_length=max(len(line.encode()) for line in lines) + 1,
             num_threads=1,  # sums come out the same each time
             minloglevel=2,
-            **ids,
-            **names,
+            **specials,
         )
     except RuntimeError as error:
         raise DataError(_advice(documents[0].path, vocabulary, str(error))) from None
@@ -120,7 +120,7 @@ def wrapped(pieces: bytes, model_type: ModelType) -> PreTrainedTokenizerFast:
         [AddedToken(text, special=True, normalized=False) for text in SPECIALS.values()]
     )
     backend.add_tokens([AddedToken("\n", special=False, normalized=False)])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend, clean_up_tokenization_spaces=False, **SPECIALS
     )
 

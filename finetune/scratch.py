@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,6 +118,8 @@ def _document(path: Path) -> Document:
 def _model(
     vocabulary: int, layers: int, width: int, heads: int, kv_heads: int, context: int
 ) -> LlamaForCausalLM:
+    ids: dict[str, Any] = {f"{name}_id": id_ for id_, name in enumerate(SPECIALS)}
+    del ids["unk_token_id"]
     config = LlamaConfig(
         vocab_size=vocabulary,
         num_hidden_layers=layers,
@@ -126,7 +129,7 @@ def _model(
         num_key_value_heads=kv_heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        **{f"{name}_id": id_ for id_, name in enumerate(SPECIALS) if name != "unk_token"},
+        **ids,
     )
     return LlamaForCausalLM(config)
 
@@ -163,7 +166,7 @@ def _train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), wanted.clip)
         optimizer.step()
         progress(step + 1, float(loss.detach()))
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
 
 
 def _save(

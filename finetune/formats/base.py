@@ -104,9 +104,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(told)
 
 
-def validated(
-    model: type[Model], value: Any, source: str, faults: Faults
-) -> Model | None:
+def validated(model: type[Model], value: Any, source: str, faults: Faults) -> Model | None:
     """A value as a typed model; None, and a fault noted, where it is not one."""
     try:
         return model.model_validate(value)

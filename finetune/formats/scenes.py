@@ -81,7 +81,11 @@ def _example(loaded: LoadedScene, npc: str, example: Example, source: str) -> li
     asked = Turn(
         speaker=PLAYER, name=STRANGER[loaded.scene.language], text=example.line, source=source
     )
-    act = Act(name=example.action, target=example.target, args=example.args) if example.action else NONE
+    act = (
+        Act(name=example.action, target=example.target, args=example.args)
+        if example.action
+        else NONE
+    )
     answer = Turn(
         speaker=npc,
         name=loaded.characters[npc].name,
