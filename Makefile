@@ -3,13 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 SOURCES := pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup install run test check docs clean
+.PHONY: help setup install run finetune test check docs clean
 
 help:
-	@echo "make setup    a .venv with everything pinned, and the embedded model"
+	@echo "make setup    a .venv with what serving needs, pinned, and the embedded model"
 	@echo "make run      set up if that is missing, then serve the scenes in scenes/"
-	@echo "make test     set up if that is missing, then run all tests"
+	@echo "make finetune add what training needs: torch and transformers, some gigabytes"
+	@echo "make test     add the tools of development too, then run all tests"
 	@echo "make check    lint, formatting and strict types"
 	@echo "make docs     bring the generated tables of docs/ up to date"
 	@echo "make install  a .venv to run from only, without the tools of development"
@@ -23,16 +25,20 @@ install: $(BIN)/.install
 run: setup
 	@$(BIN)/npcserver serve
 
-test: setup
+finetune: setup $(BIN)/.finetune
+	@$(BIN)/finetune --help
+
+test: setup $(BIN)/.dev
 	$(BIN)/python -m pytest
 
-check: $(BIN)/.setup
+check: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 docs: $(BIN)/.setup
 	$(BIN)/npcserver docs --out docs
+	$(BIN)/finetune docs --out docs
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
@@ -43,9 +49,17 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/.setup: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e .
+	@touch $@
+
+$(BIN)/.finetune: $(SOURCES) | $(BIN)/python
+	$(INSTALL) -e '.[finetune]'
+	@touch $@
+
+$(BIN)/.dev: $(SOURCES) | $(BIN)/python
+	$(INSTALL) -e '.[dev,finetune]'
 	@touch $@
 
 $(BIN)/.install: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+	$(INSTALL) .
 	@touch $@

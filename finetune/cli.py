@@ -76,6 +76,10 @@ def _friendly() -> Iterator[None]:
     except NpcError as error:
         print(f"finetune: {error.message}", file=sys.stderr)
         raise typer.Exit(REFUSED) from None
+    except ModuleNotFoundError as error:
+        told = f"needs the package {error.name}; install it with: pip install 'npcserver[finetune]'"
+        print(f"finetune: {told}", file=sys.stderr)
+        raise typer.Exit(REFUSED) from None
 
 
 @app.callback()
@@ -321,3 +325,14 @@ def _spinner() -> Iterator[Any]:
 
     with Console(stderr=True).status("beginning") as status:
         yield lambda step, done: status.update(f"{step}: {done}".rstrip(": "))
+
+
+@app.command(hidden=True)
+def docs(
+    out: Annotated[Path, typer.Option(help="The project's docs folder.")] = Path("docs"),
+) -> None:
+    """Bring the generated table of docs/finetune.md up to date."""
+    with _friendly():
+        from finetune import reference
+
+        print(reference.write(out))

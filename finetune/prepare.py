@@ -21,6 +21,7 @@ from finetune.examples import Misfit, stage_record
 from finetune.formats.base import Faults
 from finetune.formats.registry import Source
 from finetune.pages import data as data_page
+from finetune.preferences import pairs
 from finetune.records import Act, Conversation, Dropped, Record, Stage
 from finetune.replies import records
 from finetune.split import Shares
@@ -80,6 +81,8 @@ def prepare(
     faults.check()
     fresh, dropped = without_duplicates(found, lambda done: tell("comparing", done))
     drops.add(dropped)
+    fresh, liked, dropped = pairs(fresh)
+    drops.add(dropped)
     parts, dropped = split.split(fresh, stages, options.shares, options.seed)
     drops.add(dropped)
     if not parts["train"]:
@@ -87,8 +90,11 @@ def prepare(
             f"{sources[0].path}:1: of {len(found)} replies none is left to train on; "
             f"left out were: {dict(drops.counts) or 'none'}"
         )
+    trained = {record.conversation for record in parts["train"]}
+    liked = [pair for pair in liked if pair.record.conversation in trained]
     parts["train"] = augmented(parts["train"], stages, options.copies, options.seed)
     used = {record.stage for part in parts.values() for record in part}
+    used |= {pair.record.stage for pair in liked}
     data = Dataset(
         {name: stage for name, stage in stages.items() if name in used},
         parts,
@@ -101,6 +107,7 @@ def prepare(
             "options": _options(options),
             "revision": provenance.revision(),
         },
+        liked,
     )
     tell("writing", 0)
     dataset.save(data, out, {"index.html": data_page.page(data)})

@@ -16,6 +16,7 @@ from npcserver.sheets import CastMember, Character, Emotion, Example, Id, Place,
 Words = Annotated[str, Field(min_length=1, max_length=4000)]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 NONE: Literal["none"] = "none"
+Rating = Literal["good", "bad"]
 
 
 class _Value(BaseModel):
@@ -39,6 +40,7 @@ class Turn(_Value):
         spoken: whether `text` is speech; else it is what happened, as a sentence.
         emotion, action: what a character showed and did; None where the data does not tell, and
             `none` where it tells that nothing was done. What is not told is not trained.
+        rating: what whoever heard it thought of it.
         source: the file and line it was read from.
     """
 
@@ -48,6 +50,7 @@ class Turn(_Value):
     spoken: bool = True
     emotion: Id | None = None
     action: Act | Literal["none"] | None = None
+    rating: Rating | None = None
     source: str = ""
 
 
@@ -114,6 +117,7 @@ class Record(_Value):
     action: Act | Literal["none"] | None = None
     reply: Words
     hidden: list[str] = []
+    rating: Rating | None = None
     dataset: str
     source: str
 

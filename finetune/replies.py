@@ -32,6 +32,7 @@ def records(conversation: Conversation) -> Iterator[Record | Dropped]:
             emotion=turn.emotion,
             action=turn.action,
             reply=turn.text,
+            rating=turn.rating,
             hidden=[line.text] if conversation.from_sheet else [],
             dataset=conversation.dataset,
             source=turn.source or conversation.source,

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from finetune import base, checkpoints, curves, dataset, flops, provenance
+from finetune import base, checkpoints, curves, dataset, flops, provenance, tensorboard
 from finetune.base import Base
 from finetune.checkpoints import Progress
 from finetune.config import Lora, Recipe
@@ -72,6 +72,8 @@ def tune(
     set_seed(recipe.seed)
     data, start = dataset.load(recipe.data), base.find(recipe.model)
     examples, left_out = make_examples(recipe, data, start, ("train", "dev"), prepare)
+    if recipe.tensorboard and accelerator.is_main_process:
+        tell = tensorboard.also(recipe.out / "tensorboard", tell)
     model = load_model(recipe, start, precision)
     per_token = flops.flops_per_token(
         model, recipe.row_tokens if recipe.packing else recipe.longest, recipe.method == "full"

@@ -56,12 +56,12 @@ def settings_table() -> str:
             [
                 f"`{name}`",
                 f"`NPCSERVER_{name.upper()}`",
-                _type(schema, optional=True),
+                type_words(schema, optional=True),
                 _setting_default(name, schema),
                 schema["description"],
             ]
         )
-    return _table(["setting", "variable", "may be", "default", "what it does"], rows)
+    return markdown_table(["setting", "variable", "may be", "default", "what it does"], rows)
 
 
 def _setting_default(name: str, schema: Schema) -> str:
@@ -90,7 +90,7 @@ def protocol_tables() -> str:
     for name in sorted(objects):
         parts += [f"### {name}", objects[name]]
     codes = [[f"`{code}`", meaning] for code, meaning in protocol.CLOSE_CODES.items()]
-    parts += ["## Close codes", _table(["code", "meaning"], codes)]
+    parts += ["## Close codes", markdown_table(["code", "meaning"], codes)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -127,14 +127,16 @@ def _fields(schema: Schema, always: set[str]) -> str:
         there = "always" if name in always else "may be left out"
         if name not in always and field.get("default") is not None:
             there += f"; then `{field['default']}`"
-        rows.append([f"`{name}`", _type(field, optional=name not in always), there])
-    return _table(["field", "what it is", "there"], rows) if rows else "No fields of its own."
+        rows.append([f"`{name}`", type_words(field, optional=name not in always), there])
+    return (
+        markdown_table(["field", "what it is", "there"], rows) if rows else "No fields of its own."
+    )
 
 
-def _type(schema: Schema, *, optional: bool = False) -> str:
+def type_words(schema: Schema, *, optional: bool = False) -> str:
     """A JSON Schema in words short enough for a table."""
     if "anyOf" in schema:
-        kinds = [_type(each) for each in schema["anyOf"] if each.get("type") != "null"]
+        kinds = [type_words(each) for each in schema["anyOf"] if each.get("type") != "null"]
         # Where a field can be left out, that is how nothing is said.
         return " or ".join(kinds if optional or len(kinds) > 1 else [*kinds, "null"])
     if "$ref" in schema:
@@ -153,7 +155,9 @@ def _type(schema: Schema, *, optional: bool = False) -> str:
             return _list(schema)
         case "object":
             values = schema.get("additionalProperties")
-            return f"map of {_type(values)}" if isinstance(values, dict) and values else "object"
+            return (
+                f"map of {type_words(values)}" if isinstance(values, dict) and values else "object"
+            )
         case kind:
             return {"boolean": "true or false"}.get(str(kind), "anything")
 
@@ -177,10 +181,11 @@ def _list(schema: Schema) -> str:
     if "prefixItems" in schema:
         return f"list of {len(schema['prefixItems'])} numbers"
     most = f", at most {schema['maxItems']}" if "maxItems" in schema else ""
-    kind = _type(schema.get("items", {}))
+    kind = type_words(schema.get("items", {}))
     return f"list of {'ids' if kind == 'id' else kind}{most}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

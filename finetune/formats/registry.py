@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from finetune.formats import (
     kdconv,
     light,
     persona_chat,
+    preference,
     scenes,
     sharegpt,
     table,
@@ -35,13 +37,19 @@ READERS: dict[str, Reader] = {
     "kdconv": kdconv.read,
 }
 JOURNAL = "journal"
-FORMATS = (*READERS, JOURNAL)
+PLAYED: dict[str, Callable[[Path], Reader]] = {
+    JOURNAL: journal.reader,
+    "preference": preference.reader,
+}
+"""Formats whose sources name scenes instead of holding them."""
+FORMATS = (*READERS, *PLAYED)
 KEYS = {
     "messages": "chat",
     "conversations": "sharegpt",
     "worldview": "cpdc",
     "spec": "card",
     "mes_example": "card",
+    "disliked": "preference",
 }
 """What the first object of a JSON file holds, and what that makes it."""
 
@@ -55,7 +63,8 @@ class Source:
 
     def reader(self, played: Path) -> Reader:
         """Its reader. Args: played: the folder of scenes that journals were played in."""
-        return journal.reader(played) if self.format == JOURNAL else READERS[self.format]
+        made = PLAYED.get(self.format)
+        return made(played) if made else READERS[self.format]
 
 
 def sources(given: str) -> list[Source]:

@@ -57,8 +57,7 @@ def read(path: Path, faults: Faults) -> Read:
     except SceneError as error:
         faults.found.extend(error.message.split("\n"))
         return
-    sheets = {npc: Persona(**dict(sheet)) for npc, sheet in loaded.characters.items()}
-    stage = Stage(scene=loaded.scene, characters=sheets)
+    stage = stage_of(loaded)
     for npc, character in loaded.characters.items():
         source = f"{path}/characters/{npc}.yaml"
         for number, example in enumerate(character.examples, 1):
@@ -75,6 +74,12 @@ def read(path: Path, faults: Faults) -> Read:
             dialogue = validated(_Dialogue, value, source, faults)
             if dialogue is not None:
                 yield from _converse(loaded, stage, dialogue, source, faults)
+
+
+def stage_of(loaded: LoadedScene) -> Stage:
+    """A scene of ours as a stage."""
+    sheets = {npc: Persona(**dict(sheet)) for npc, sheet in loaded.characters.items()}
+    return Stage(scene=loaded.scene, characters=sheets)
 
 
 def _example(loaded: LoadedScene, npc: str, example: Example, source: str) -> list[Turn]:
