@@ -15,6 +15,7 @@ from finetune.records import NONE, Act, Record, Stage, Turn
 from npcserver.engines.base import Prompt
 from npcserver.engines.render import Template, Tokenizer, neutral, prompt_ids, prompt_text
 from npcserver.prompt import Deed, PromptBuilder
+from npcserver.sheets import Character, Place, Prop
 from npcserver.state import Body, Happening, SceneState
 
 Slot = Literal["emotion", "action", "words"]
@@ -251,6 +252,7 @@ def _deed_words(
     action = scene.actions[act.name]
     if action.target == "player":
         return action.phrase(asker, act.args)
+    named: dict[str, Prop | Place | Character]
     named = {**scene.props, **scene.places, **builder.loaded.characters}
     return action.phrase(named[act.target].name if act.target else None, act.args)
 

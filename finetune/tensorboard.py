@@ -18,13 +18,13 @@ def also(folder: Path, tell: Tell) -> Tell:
         raise RunError(
             "tensorboard: the package is not installed; run: pip install tensorboard"
         ) from None
-    writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder))
 
     def both(event: Event) -> None:
         for name, value in _figures(event).items():
             step = getattr(event, "step", 0)
-            writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, step)
+        writer.flush()
         tell(event)
 
     return both
