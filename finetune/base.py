@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -80,7 +81,16 @@ class Base:
 
     def transformers_tokenizer(self) -> Any:
         """Its tokenizer, as transformers has it."""
-        return AutoTokenizer.from_pretrained(self.folder, **self._gguf)
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, **self._gguf)
+        if self._gguf:
+            # The file says that digits stand alone; transformers' reader of it forgets that.
+            tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [
+                    pre_tokenizers.Digits(individual_digits=True),
+                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+                ]
+            )
+        return tokenizer
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write its tokenizer into the folder of a model made from it."""

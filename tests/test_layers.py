@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors", "bounds", "relevance", "guard", "engines.base"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
-    ["library", "tokens", "journal", "session", "client", "engines.fuse", "engines.swap"],
+    ["engines.deciding", "library", "tokens", "journal", "session", "client", "engines.fuse", "engines.swap"],
     ["access", "engines.convert"],
     ["state"],
     ["hearing", "prompt", "views"],

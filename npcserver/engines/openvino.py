@@ -9,7 +9,6 @@ requests got from it. Knows nothing of event loops; it may block as it likes.
 import argparse
 import codecs
 import json
-import math
 import os
 import queue
 import sys
@@ -25,18 +24,16 @@ import openvino as ov
 import openvino_genai as genai
 
 from npcserver.engines.base import Message, Prompt
+from npcserver.engines.deciding import BLOCK, Deciding, Event, outputs
 from npcserver.engines.render import TEMPLATES, prompt_ids
 from npcserver.engines.vocabulary import Ids, Tokens
 
-BLOCK = 32
-"""Tokens in a block of OpenVINO's key-value cache on CPUs."""
 PROPERTIES = {"KV_CACHE_PRECISION": "f16"}
 """The default cache of 8 bits moved the odds of a decision by up to 0.44 when it was extended, and
 sometimes the choice; with 16 bits it was 0.13 at most, and no slower. docs/log.md"""
 REMEMBERED_DECISIONS = 4096
 
 Command = dict[str, Any]
-Event = dict[str, Any]
 
 
 @dataclass
@@ -53,7 +50,7 @@ class Generation:
 
     def poll(self) -> Iterator[Event]:
         """What this step brought."""
-        for output in _outputs(self.handle):
+        for output in outputs(self.handle):
             for token in output.generated_ids:
                 self.usage["completion_tokens"] += 1
                 if token not in self.tokens.special_ids:
@@ -102,77 +99,12 @@ class Warming:
 
     def poll(self) -> Iterator[Event]:
         """Done once its one token has come."""
-        if any(True for _ in _outputs(self.handle)):
+        if any(True for _ in outputs(self.handle)):
             yield {"id": self.id, "done": True}
 
     def cancel(self) -> None:
         """Free the slot."""
         self.handle.cancel()
-
-
-class Deciding:
-    """Scores every option as what follows a prompt, in two steps whatever their number.
-
-    First the prompt is computed, up to its last token; then each option is appended to it and
-    echoed with the log-probabilities of its tokens. Only what is not in the cache has them, which
-    is why the last token of the prompt has to stay out of it, and why each option is followed by a
-    token that nothing real is followed by. Where a block of the cache ends just there, the tokens
-    were cached all the same; then the last line of the prompt is moved by an empty line.
-    """
-
-    MOVES = 4
-
-    def __init__(self, job: int, worker: "Worker", prompt: Ids, options: list[Ids]) -> None:
-        self.id = job
-        self._worker = worker
-        self._asked = prompt
-        self._options = options
-        self._usage = worker.usage(prompt)
-        self._moves = 0
-        self._begin(prompt)
-
-    def _begin(self, prompt: Ids) -> None:
-        self._prompt = prompt
-        self._prefix = self._worker.add(prompt[:-1], max_new_tokens=1)
-        self._echoes: list[Any] = []
-        self._scores: dict[int, float] = {}
-
-    def poll(self) -> Iterator[Event]:
-        """Go on to the second step, or answer."""
-        if not self._echoes:
-            if any(True for _ in _outputs(self._prefix)):
-                self._echoes = [self._echo(option) for option in self._options]
-            return
-        for index, handle in enumerate(self._echoes):
-            size = len(self._options[index])
-            for output in _outputs(handle):
-                logs = output.generated_log_probs[:-2]  # the end token's, and the one generated
-                self._scores[index] = math.fsum(logs[-size:]) if len(logs) >= size else math.nan
-        if len(self._scores) == len(self._options):
-            yield from self._answer()
-
-    def _answer(self) -> Iterator[Event]:
-        scores = [self._scores[index] for index in range(len(self._options))]
-        if any(map(math.isnan, scores)):
-            if self._moves == self.MOVES:
-                yield {"id": self.id, "error": "the options could not be scored"}
-                return
-            self._moves += 1
-            self._begin(self._worker.tokens.with_empty_line(self._prompt))
-            return
-        weights = [math.exp(score - max(scores)) for score in scores]
-        chances = [weight / math.fsum(weights) for weight in weights]
-        self._worker.remember(self._asked, self._options, chances)
-        yield {"id": self.id, "probabilities": chances, "usage": self._usage}
-
-    def _echo(self, option: Ids) -> Any:
-        ids = [*self._prompt, *option, self._worker.tokens.eos]
-        return self._worker.add(ids, max_new_tokens=1, echo=True, logprobs=1, ignore_eos=True)
-
-    def cancel(self) -> None:
-        """Free the slots."""
-        for handle in (self._prefix, *self._echoes):
-            handle.cancel()
 
 
 Job = Generation | Warming | Deciding
@@ -247,7 +179,9 @@ class Worker:
                 case "warm":
                     ids = self._prompt(command, room=1)
                     self.usage(ids)
-                    self._jobs[job] = Warming(job, self.add(ids[:-1] or ids, max_new_tokens=1))
+                    # A block that is cached in part would be shared by the options of a decision.
+                    whole = ids[: len(ids) // BLOCK * BLOCK]
+                    self._jobs[job] = Warming(job, self.add(whole or ids, max_new_tokens=1))
                 case "count":
                     counts = [len(self.tokens.encode(text)) for text in command["texts"]]
                     yield {"id": job, "counts": counts}
@@ -317,11 +251,6 @@ class Worker:
     def kv_usage(self) -> float:
         """Share of the cache in use, 0 to 1."""
         return float(self.pipeline.get_metrics().cache_usage) / 100
-
-
-def _outputs(handle: Any) -> Iterator[Any]:
-    while handle.can_read():
-        yield from handle.read().values()
 
 
 def _key(prompt: Ids, options: list[Ids]) -> tuple[int, int]:

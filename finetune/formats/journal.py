@@ -1,0 +1,201 @@
+"""Played sessions: a server's journal, and the scenes it was played in.
+
+Each scene is folded again from its entries, as the server folds them, and every character's turns
+are read with what they had perceived before. The journal is opened to be read only. Players' names
+are personal data: invented ones take their place, also in texts, unless they are spelled wrongly.
+"""
+
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from finetune.formats.base import Faults, Read, Reader, explain
+from finetune.formats.names import public, renaming, unused
+from finetune.formats.scenes import PLAYER, stage_of
+from finetune.records import NONE, Act, Conversation, Dropped, Turn
+from npcserver.errors import SceneError
+from npcserver.journal import MIGRATIONS, Entry, Fact, TurnHeardBy, TurnRated
+from npcserver.library import LoadedScene, load_scene
+from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
+from npcserver.state import Happening, SceneState
+
+FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
+MAX_TEXT = 4000
+INSTANCES = "SELECT scene, instance, MIN(id) FROM entries GROUP BY scene, instance ORDER BY 3"
+ENTRIES = (
+    "SELECT id, fact, at_ms, audience FROM entries WHERE scene = ? AND instance = ? ORDER BY id"
+)
+
+
+def reader(scenes: Path) -> Reader:
+    """The reader of journals that were played in the scenes of a folder."""
+
+    def read(path: Path, faults: Faults) -> Read:
+        if not path.is_file():
+            faults.add(f"{path}:1", "there is no such file")
+            return
+        try:
+            with closing(_open(path)) as db:
+                if told := _unfit(db):
+                    faults.add(f"{path}:1", told)
+                else:
+                    yield from _instances(db, path, scenes, faults)
+        except sqlite3.Error as error:
+            faults.add(f"{path}:1", f"cannot be read as a journal: {error}")
+
+    return read
+
+
+@dataclass
+class _Played:
+    """An instance's history, folded from its entries.
+
+    Args:
+        told: what happened, by its number, and the row of the journal that says so.
+        lines: the numbers of players' lines, by player and the line's id.
+        begun: by turn, the newest number at its start, and that of the line it answers.
+        called: what players called themselves, each with the player's id.
+    """
+
+    state: SceneState
+    told: dict[int, tuple[Happening, int]] = field(default_factory=dict)
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    begun: dict[str | None, tuple[int, int]] = field(default_factory=dict)
+    acts: dict[str | None, Act | None] = field(default_factory=dict)
+    ratings: dict[str | None, dict[str, str]] = field(default_factory=dict)
+    called: dict[str, str] = field(default_factory=dict)
+
+    def apply(self, row: int, entry: Entry) -> None:
+        """Take in an entry. Raises KeyError where the scene no longer has what it names."""
+        self.state.apply(entry)
+        if self.state.happenings and self.state.number not in self.told:
+            self.told[self.state.number] = self.state.happenings[-1], row
+        match entry.fact:
+            case PlayerJoined(player=player):
+                self.called[player.name] = player.id
+            case PlayerSaid() as said:
+                self.called[said.name] = said.player
+                self.lines[said.player, said.line_id] = self.state.number
+            case TurnStarted(turn_id=turn, in_reply_to=line, to=askers):
+                asked = [self.lines.get((asker, line or ""), 0) for asker in askers]
+                self.begun[turn] = self.state.number, max(asked, default=0)
+            case TurnAction() as action:
+                self.acts[action.turn_id] = _act(action, self.state.loaded)
+            case TurnRated() as rated:
+                self.ratings.setdefault(rated.turn_id, {})[rated.player] = rated.rating
+            case TurnHeardBy():
+                # The fold cuts what was interrupted to what was heard.
+                for past in self.state.happenings:
+                    self.told[past.number] = past, self.told[past.number][1]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The journal, to be read only; unless a server has it open, no file is made beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    beside = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{beside}", uri=True)
+
+
+def _unfit(db: sqlite3.Connection) -> str | None:
+    """Why a database cannot be read as a journal, if it cannot."""
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    if not {"entries", "migrations"} <= tables:
+        return "is no journal of npcserver"
+    done = {str(name) for (name,) in db.execute("SELECT name FROM migrations")}
+    unknown = done - {name for name, _ in MIGRATIONS}
+    return f"was written by a newer version ({max(unknown)})" if unknown else None
+
+
+def _instances(db: sqlite3.Connection, path: Path, scenes: Path, faults: Faults) -> Read:
+    found: dict[str, LoadedScene | None] = {}
+    names: dict[tuple[str, str], str] = {}
+    for scene, instance, first in db.execute(INSTANCES).fetchall():
+        if scene not in found:
+            found[scene] = _scene(scenes, str(scene), faults)
+        if (loaded := found[scene]) is None:
+            yield Dropped(source=f"{path}:{first}", reason="its scene is not there")
+            continue
+        played = _Played(SceneState(loaded))
+        for row, fact, at_ms, audience in db.execute(ENTRIES, (scene, instance)):
+            try:
+                entry = Entry(FACT.validate_json(fact), at_ms, frozenset(str(audience).split()))
+                played.apply(row, entry)
+            except ValidationError as error:
+                faults.add(f"{path}:{row}", explain(error))
+            except KeyError:
+                yield Dropped(source=f"{path}:{row}", reason="does not fit its scene any more")
+        for player in played.called.values():
+            names.setdefault((scene, player), unused({*names.values(), *public(loaded)}))
+        new = {player: names[scene, player] for player in played.called.values()}
+        yield from _conversations(played, new, path, f"{path}:{first}")
+
+
+def _scene(scenes: Path, scene: str, faults: Faults) -> LoadedScene | None:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", scene) or not (scenes / scene).is_dir():
+        return None
+    try:
+        return load_scene(scenes / scene)
+    except SceneError as error:
+        faults.found.extend(error.message.split("\n"))
+        return None
+
+
+def _conversations(played: _Played, new: dict[str, str], path: Path, at: str) -> Read:
+    """What each character heard and said. Args: new: the names that players get, by id."""
+    loaded = played.state.loaded
+    own = {name.casefold() for name in public(loaded)}
+    called = {name: new[id_] for name, id_ in played.called.items() if name.casefold() not in own}
+    spoken, seen = renaming(called), renaming(new | called)
+    stage = stage_of(loaded)
+    for npc in loaded.characters:
+        turns: dict[int, Turn] = {}
+        for number, (past, row) in played.told.items():
+            if npc not in past.heard_by or not past.text.strip():
+                continue
+            text = (spoken if past.spoken else seen)(past.text)[:MAX_TEXT]
+            told = _told(played, past, npc, new)
+            begun, asked = played.begun.get(past.turn_id, (number, 0))
+            later = {}
+            if past.speaker == npc:
+                # As in the prompt that was served: the line last, and nothing that came after.
+                later = {n: turns.pop(n) for n in range(begun + 1, number) if n in turns}
+                turns |= {n: turns.pop(n) for n in (asked,) if n in turns}
+            turns[number] = Turn(text=text, source=f"{path}:{row}", **told)
+            turns |= later
+        heard = list(turns.values())
+        while heard and not (heard[-1].speaker == npc and heard[-1].spoken):
+            heard.pop()
+        if heard:
+            yield Conversation(stage=stage, turns=heard, dataset="journal", source=f"{at} {npc}")
+
+
+def _told(played: _Played, past: Happening, npc: str, new: dict[str, str]) -> dict[str, Any]:
+    """Who did it and how, for a character who perceived it."""
+    if past.speaker != npc:
+        # Others are only heard: what they say is learned in conversations of their own.
+        name = new.get(past.speaker, past.name)
+        return {"speaker": past.speaker and PLAYER, "name": name, "spoken": past.spoken}
+    known = past.emotion in played.state.loaded.scene.emotions
+    given = set(played.ratings.get(past.turn_id, {}).values()) - {"none"}
+    return {
+        "speaker": npc,
+        "name": past.name,
+        # What was cut short is remembered as it was, and not learned.
+        "spoken": past.status == "completed",
+        "emotion": past.emotion if known else None,
+        "action": played.acts.get(past.turn_id, NONE),
+        "rating": given.pop() if len(given) == 1 else None,
+    }
+
+
+def _act(done: TurnAction, loaded: LoadedScene) -> Act | None:
+    """What was done; None where its target is no longer in the scene."""
+    aimed = loaded.scene.actions[done.name].target
+    target = None if aimed in ("none", "player") else done.target
+    known = {*loaded.scene.props, *loaded.scene.places, *loaded.characters, None}
+    return Act(name=done.name, target=target, args=done.args) if target in known else None
