@@ -59,6 +59,10 @@ class Recipe(_Part):
     lora: Lora = Lora()
     optimizer: Optimizer = Optimizer()
 
+    most_conversations: Count | None = Field(
+        None,
+        description="Training conversations used, drawn by the seed; of others a fifth as many.",
+    )
     epochs: Count = Field(3, description="Times through the data, at most.")
     max_steps: Count | None = Field(None, description="Steps, at most.")
     row_tokens: Count = Field(2048, description="Tokens computed at once, on one device.")

@@ -9,6 +9,7 @@ index.html      a page about it
 """
 
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from finetune.dataset import Dataset, Split
 from finetune.errors import RunError
 from finetune.examples import Example, Staging, conversations
 from finetune.pages import run as run_page
+from finetune.records import Record
 from finetune.train import Run, Tell
 from npcserver.prompt import PROMPT_VERSION
 
@@ -143,7 +145,7 @@ def make_examples(
     context = int(start.facts.get("context_tokens", recipe.longest))
     longest = min(recipe.longest, context)
     staging = Staging(data.stages.values(), recipe.shape, start.template, start.tokenizer())
-    grouped = {split: conversations(data.splits[split]) for split in splits}
+    grouped = {split: _drawn(recipe, data, split) for split in splits}
     made: dict[Split, list[Example]] = {split: [] for split in splits}
     done, of, left_out = 0, sum(map(len, grouped.values())), 0
     for split, groups in grouped.items():
@@ -156,6 +158,15 @@ def make_examples(
         if not made[split]:
             raise RunError(f"{recipe.data}: no {split} example fits into {longest} tokens")
     return made, left_out
+
+
+def _drawn(recipe: Recipe, data: Dataset, split: Split) -> list[list[Record]]:
+    """The conversations of a split, or as many as the recipe wants of it."""
+    found = conversations(data.splits[split])
+    if recipe.most_conversations is None:
+        return found
+    most = recipe.most_conversations if split == "train" else -(-recipe.most_conversations // 5)
+    return random.Random(recipe.seed).sample(found, min(most, len(found)))
 
 
 def load_model(recipe: Recipe, start: Base, precision: str) -> Any:

@@ -5,7 +5,6 @@ are read with what they had perceived before. The journal is opened to be read o
 are personal data: invented ones take their place, also in texts, unless they are spelled wrongly.
 """
 
-import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -36,9 +35,6 @@ def reader(scenes: Path) -> Reader:
     """The reader of journals that were played in the scenes of a folder."""
 
     def read(path: Path, faults: Faults) -> Read:
-        if not path.is_file():
-            faults.add(f"{path}:1", "there is no such file")
-            return
         try:
             with closing(_open(path)) as db:
                 if told := _unfit(db):
@@ -136,10 +132,9 @@ def _instances(db: sqlite3.Connection, path: Path, scenes: Path, faults: Faults)
 
 
 def _scene(scenes: Path, scene: str, faults: Faults) -> LoadedScene | None:
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", scene) or not (scenes / scene).is_dir():
-        return None
+    folders = [file.parent for file in scenes.glob("*/scene.yaml") if file.parent.name == scene]
     try:
-        return load_scene(scenes / scene)
+        return load_scene(folders[0]) if folders else None
     except SceneError as error:
         faults.found.extend(error.message.split("\n"))
         return None
@@ -158,20 +153,21 @@ def _conversations(played: _Played, new: dict[str, str], path: Path, at: str) ->
             if npc not in past.heard_by or not past.text.strip():
                 continue
             text = (spoken if past.spoken else seen)(past.text)[:MAX_TEXT]
-            told = _told(played, past, npc, new)
-            begun, asked = played.begun.get(past.turn_id, (number, 0))
-            later = {}
-            if past.speaker == npc:
-                # As in the prompt that was served: the line last, and nothing that came after.
-                later = {n: turns.pop(n) for n in range(begun + 1, number) if n in turns}
-                turns |= {n: turns.pop(n) for n in (asked,) if n in turns}
-            turns[number] = Turn(text=text, source=f"{path}:{row}", **told)
-            turns |= later
+            turn = Turn(text=text, source=f"{path}:{row}", **_told(played, past, npc, new))
+            when = played.begun[past.turn_id] if past.speaker == npc else (number, 0)
+            _put(turns, number, turn, *when)
         heard = list(turns.values())
         while heard and not (heard[-1].speaker == npc and heard[-1].spoken):
             heard.pop()
         if heard:
             yield Conversation(stage=stage, turns=heard, dataset="journal", source=f"{at} {npc}")
+
+
+def _put(turns: dict[int, Turn], number: int, turn: Turn, begun: int, asked: int) -> None:
+    """Add a turn as the served prompt had it: after the line it answers, before what came later."""
+    later = {n: turns.pop(n) for n in range(begun + 1, number) if n in turns}
+    turns |= {n: turns.pop(n) for n in (asked,) if n in turns}
+    turns |= {number: turn} | later
 
 
 def _told(played: _Played, past: Happening, npc: str, new: dict[str, str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ AFTER_NAME = re.compile(
     r"|\w+ing (?:the|an?|his|her|its|in|on|at|for|from)\b)"
 )
 ARTICLE = re.compile(
-    r"(?:an?|the|his|her|their|my|there is(?: also)?(?: an?| the)?) ", re.IGNORECASE
+    r"^(?:an?|the|his|her|their|my|there is(?: also)?(?: an?| the)?) ", re.IGNORECASE
 )
 NO_NAME = re.compile(r".*,.*|.*['’]s?")
 GROUP = re.compile(
@@ -130,7 +130,7 @@ def read(path: Path, faults: Faults) -> Read:
 
 def _name(name: str) -> str:
     """A character's name as others would call them: `a cook who sings` is Cook; or empty."""
-    name = ARTICLE.sub("", name.strip(), count=1)
+    name = ARTICLE.sub("", name.strip())
     name = AFTER_NAME.split(name, maxsplit=1)[0]
     name = "" if NO_NAME.fullmatch(name) else fitting(name)
     return name[:1].upper() + name[1:]

@@ -1,0 +1,98 @@
+"""Chat in the shape of OpenAI's messages: one `{"messages": [...]}` a line.
+
+The system message says who the assistant is; `name` in a message, or `character` beside the
+messages, says what they are called. What anybody feels or does is not known.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finetune.formats.base import Faults, Read, identifier, json_lines, validated
+from finetune.records import Conversation, Dropped, Name, Persona, Turn, plain_stage
+
+PLAYER = "player"
+STRANGER = "Stranger"
+COMPANION = "Companion"
+NOBODY = "Somebody to talk with."
+ODD = str.maketrans("():;,\n", "      ")
+MAX_TEXT = 4000
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """One message; other keys of it mean nothing here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[_Part] | None = None
+    name: Name | None = None
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        if isinstance(self.content, list):
+            return " ".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class _Chat(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    messages: list[Message] = Field(min_length=2)
+    character: Name | None = None
+    npc: Name | None = None
+
+
+def read(path: Path, faults: Faults) -> Read:
+    """Read a JSON Lines file."""
+    for source, value in json_lines(path, faults):
+        chat = validated(_Chat, value, source, faults)
+        if chat is not None:
+            name = chat.character or chat.npc
+            yield converse(chat.messages, name, "chat", source, faults)
+
+
+def converse(
+    messages: Sequence[Message], name: str | None, dataset: str, source: str, faults: Faults
+) -> Conversation | Dropped:
+    """Messages as a conversation with one character.
+
+    Args:
+        name: the character's, where the messages do not tell.
+    """
+    answers = [message for message in messages if message.role == "assistant"]
+    if not answers:
+        faults.add(source, "messages: no assistant says anything")
+        return Dropped(source=source, reason="no reply")
+    told = next((message.name for message in answers if message.name), None)
+    who = clean_name(told or name or COMPANION)
+    npc = identifier(who)
+    turns = []
+    for message in messages:
+        text = message.text.strip()
+        if message.role not in ("user", "assistant") or not text:
+            continue
+        own = message.role == "assistant"
+        said = {"speaker": npc if own else PLAYER, "name": who if own else message.name or STRANGER}
+        turns.append(Turn(**said, text=text[:MAX_TEXT], source=source))
+    if len(turns) < 2:
+        return Dropped(source=source, reason="empty text")
+    system = " ".join(m.text for m in messages if m.role in ("system", "developer")).strip()
+    persona = Persona(name=who, about=system[:MAX_TEXT] or NOBODY, resting="calm")
+    stage = plain_stage("Two people talk.", "Wherever they are.", {npc: persona})
+    return Conversation(stage=stage, turns=turns, dataset=dataset, source=source)
+
+
+def clean_name(name: str) -> str:
+    """A name without the marks that a prompt puts around names."""
+    return " ".join(name.translate(ODD).split())[:40].strip() or COMPANION

@@ -1,0 +1,81 @@
+"""KdConv: two people talk about a film, a song or a journey, in Chinese, with the facts they use.
+
+The second of them is the character; what the facts beside their messages say is what they know.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finetune.formats.base import Faults, Read, json_file, validated
+from finetune.records import Conversation, Persona, Stage, Turn, plain_stage, sentences
+
+NPC, NAME = "zhixia", "知夏"
+ASKER = "来客"
+ABOUT = "知夏在书吧里看店，电影、音乐和各地的去处都记得清楚，别人问什么就答什么，不知道的就直说。"
+MAX_FACTS = 40
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    attrname: str
+    attrvalue: str
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    message: str = Field(min_length=1, max_length=4000)
+    attrs: list[_Fact] = []
+
+
+class _Talk(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    messages: list[_Said] = Field(min_length=2)
+
+
+def read(path: Path, faults: Faults) -> Read:
+    """Read a JSON file."""
+    for number, value in enumerate(_entries(path, faults), 1):
+        source = f"{path}:1 entry {number}"
+        talk = validated(_Talk, value, source, faults)
+        if talk is not None:
+            turns = list(_turns(talk, source))
+            yield Conversation(stage=_stage(talk), turns=turns, dataset="kdconv", source=source)
+
+
+def _entries(path: Path, faults: Faults) -> list[Any]:
+    whole = json_file(path, faults)
+    if whole is not None and not isinstance(whole, list):
+        faults.add(f"{path}:1", "is no list of dialogues")
+        return []
+    return whole or []
+
+
+def _turns(talk: _Talk, source: str) -> Iterator[Turn]:
+    for number, said in enumerate(talk.messages):
+        own = number % 2 == 1
+        yield Turn(
+            speaker=NPC if own else "player",
+            name=NAME if own else ASKER,
+            text=said.message,
+            source=source,
+        )
+
+
+def _stage(talk: _Talk) -> Stage:
+    facts = [
+        sentences(f"{fact.name}：{fact.attrname}，{fact.attrvalue}")
+        for said in talk.messages
+        for fact in said.attrs
+    ]
+    persona = Persona(
+        name=NAME, about=ABOUT, resting="calm", knows=list(dict.fromkeys(facts))[:MAX_FACTS]
+    )
+    about, place = "一家安静的书吧，客人来闲谈。", "靠窗的长桌，窗外是老街。"
+    return plain_stage(about, place, {NPC: persona}, name="书吧", language="zh")
