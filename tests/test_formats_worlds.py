@@ -320,6 +320,7 @@ def test_light_tells_what_is_wrong_where(tmp_path: Path, which: str, case: str) 
         ({"persona": [3]}, "persona.0: input should be a valid string"),
         ({"id": "x"}, "id: input should be a valid integer"),
         ({"name": None}, "name: input should be a valid string"),
+        ({"description": "\ud800"}, "description: input should be a valid string"),
     ],
 )
 def test_light_tells_of_wrong_fields_and_reads_on(

@@ -77,8 +77,8 @@ def tell(event):
     if isinstance(event, Stepped) and event.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-method = sys.argv[3]
-tune(tiny.recipe(Path(sys.argv[1]), sys.argv[2], method=method, save_every=2, **{"lora.dropout": 0.1}), tell, cpu=True)
+changed = {"method": sys.argv[3], "save_every": 2, "lora.dropout": 0.1}
+tune(tiny.recipe(Path(sys.argv[1]), sys.argv[2], **changed), tell, cpu=True)
 """
 
 

@@ -41,7 +41,7 @@ def reader(scenes: Path) -> Reader:
                     faults.add(f"{path}:1", told)
                 else:
                     yield from _instances(db, path, scenes, faults)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             faults.add(f"{path}:1", f"cannot be read as a journal: {error}")
 
     return read

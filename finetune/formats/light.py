@@ -9,7 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from finetune.formats.base import Faults, Read, identifier, validated
 from finetune.formats.cpdc import json_list
@@ -96,17 +96,18 @@ TOPICS = {
 """What can be asked about: how a sentence that answers begins, and questions, parted by strokes."""
 
 
-class _Character(BaseModel):
+class _Room(BaseModel):
+    # Stripping has halves of letters found, which JSON can hold and text cannot.
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    name: str
+    description: str
+
+
+class _Character(_Room):
     id: int
     char_type: str
-    name: str
-    description: str
     persona: list[str]
-
-
-class _Room(BaseModel):
-    name: str
-    description: str
 
 
 def read(path: Path, faults: Faults) -> Read:
@@ -130,7 +131,7 @@ def read(path: Path, faults: Faults) -> Read:
 
 def _name(name: str) -> str:
     """A character's name as others would call them: `a cook who sings` is Cook; or empty."""
-    name = ARTICLE.sub("", name.strip())
+    name = ARTICLE.sub("", name)
     name = AFTER_NAME.split(name, maxsplit=1)[0]
     name = "" if NO_NAME.fullmatch(name) else fitting(name)
     return name[:1].upper() + name[1:]

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -20,7 +20,6 @@ from finetune.records import (
     PLAIN_EMOTIONS,
     Act,
     Conversation,
-    Dropped,
     Persona,
     Stage,
     Turn,
@@ -61,7 +60,7 @@ def read(path: Path, faults: Faults) -> Read:
             faults.add(group[0].source, explain(error))
 
 
-def _rows(path: Path, faults: Faults) -> Iterator[_Row | Dropped]:
+def _rows(path: Path, faults: Faults) -> Iterator[_Row]:
     """Rows with the line each begins on."""
     text = text_of(path, faults)
     if not text:
@@ -105,7 +104,7 @@ def _whole(row: _Row, faults: Faults) -> Iterator[_Row]:
         yield row
 
 
-def _declared(rows: list[_Row]) -> dict[str, dict[str, object]]:
+def _declared(rows: list[_Row]) -> dict[str, Any]:
     """The emotions and actions that occur, as a scene declares them."""
     felt = sorted({row.of("emotion") for row in rows} - {""})
     done = sorted({row.of("action") for row in rows} - {"", NONE})
@@ -119,7 +118,7 @@ def _declared(rows: list[_Row]) -> dict[str, dict[str, object]]:
     return {"emotions": {**PLAIN_EMOTIONS, **emotions}, "actions": actions}
 
 
-def _conversation(group: list[_Row], declared: dict[str, dict[str, object]]) -> Conversation:
+def _conversation(group: list[_Row], declared: dict[str, Any]) -> Conversation:
     name = clean_name(group[0].of("character", COMPANION))
     npc = identifier(name)
     persona = Persona(
