@@ -90,8 +90,8 @@ def json_file(path: Path, faults: Faults) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         faults.add(f"{path}:{error.lineno}", f"is not JSON: {error.msg}")
-    except RecursionError:
-        faults.add(f"{path}:1", "is nested too deeply")
+    except (ValueError, RecursionError):
+        faults.add(f"{path}:1", "holds a number too long, or is nested too deeply")
     return None
 
 

@@ -77,8 +77,10 @@ def read(path: Path, faults: Faults) -> Read:
 
 
 def stage_of(loaded: LoadedScene) -> Stage:
-    """A scene of ours as a stage."""
-    sheets = {npc: Persona(**dict(sheet)) for npc, sheet in loaded.characters.items()}
+    """A scene of ours as a stage. Secrets stay behind: no prompt needs them."""
+    sheets = {
+        npc: Persona(**dict(sheet) | {"hides": []}) for npc, sheet in loaded.characters.items()
+    }
     return Stage(scene=loaded.scene, characters=sheets)
 
 
