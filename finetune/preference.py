@@ -59,13 +59,13 @@ def tune_preference(
     Raises:
         DataError, RunError: data, base or folder are not what the recipe needs.
     """
-    claim(recipe)
     data, start = dataset.load(recipe.data), base.find(recipe.model)
     if not data.preferences:
         raise RunError(
             f"{recipe.data} holds no preferences; they come from replies that players rated, "
             "or from a preference file: finetune prepare --help"
         )
+    claim(recipe, data)
     staging = Staging(data.stages.values(), recipe.shape, start.template, start.tokenizer())
     train, held = _parts([pair_texts(staging, start, pair) for pair in data.preferences])
     precision = precision_of(recipe, cpu)

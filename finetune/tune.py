@@ -68,11 +68,11 @@ def tune(
     precision = precision_of(recipe, cpu)
     mixed = {"fp32": "no", "bf16": "bf16"}[precision]
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu)
+    data, start = dataset.load(recipe.data), base.find(recipe.model)
     if accelerator.is_main_process:
-        claim(recipe)
+        claim(recipe, data)
     accelerator.wait_for_everyone()
     set_seed(recipe.seed)
-    data, start = dataset.load(recipe.data), base.find(recipe.model)
     examples, left_out = make_examples(recipe, data, start, ("train", "dev"), prepare)
     if recipe.tensorboard and accelerator.is_main_process:
         tell = tensorboard.also(recipe.out / "tensorboard", tell)
@@ -101,8 +101,8 @@ def tune(
     return outcome
 
 
-def claim(recipe: Recipe) -> None:
-    """Make the run's folder, or make sure that it holds this very run.
+def claim(recipe: Recipe, data: Dataset) -> None:
+    """Make the run's folder, or make sure that it holds this very run on this very data.
 
     Raises:
         RunError: it holds another.
@@ -110,8 +110,11 @@ def claim(recipe: Recipe) -> None:
     wanted = recipe.model_dump(mode="json")
     about = recipe.out / RUN
     if about.exists():
-        held = json.loads(about.read_text())["recipe"]
+        told = json.loads(about.read_text(encoding="utf-8"))
+        held = told["recipe"]
         differing = sorted(name for name in wanted if held.get(name) != wanted[name])
+        if told["data"]["sha256"] != data.sha256:
+            differing.append(f"content of {recipe.data}")
         if differing:
             raise RunError(
                 f"{recipe.out} holds a run with another {', '.join(differing)}; "
@@ -121,7 +124,7 @@ def claim(recipe: Recipe) -> None:
     if recipe.out.exists() and any(recipe.out.iterdir()):
         raise RunError(f"{recipe.out} is not empty and holds no run; name another --out")
     recipe.out.mkdir(parents=True, exist_ok=True)
-    write_json(about, {"recipe": wanted})
+    write_json(about, {"recipe": wanted, "data": {"sha256": data.sha256}})
 
 
 def precision_of(recipe: Recipe, cpu: bool) -> str:

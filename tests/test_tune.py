@@ -13,7 +13,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
-from finetune.errors import RunError
+from finetune.errors import DataError, RunError
 from finetune.train import Evaluated, Event, Planned, Stepped, learning_rate
 from finetune.tune import tune
 from npcserver.prompt import PROMPT_VERSION
@@ -165,9 +165,20 @@ def test_a_finished_run_is_not_gone_on_with(folder: Path) -> None:
     assert (folder / "done" / "log.jsonl").read_text() == before
 
 
-def test_a_model_that_is_not_there_is_named(folder: Path) -> None:
+def test_a_run_does_not_go_on_with_other_data(folder: Path) -> None:
+    trained(folder, "moved", max_steps=1)
+    about = folder / "moved" / "run.json"
+    about.write_text(about.read_text().replace('"sha256": "', '"sha256": "0', 1))
+    with pytest.raises(RunError, match="another content of"):
+        trained(folder, "moved", max_steps=1)
+
+
+def test_what_is_not_there_is_named_and_nothing_is_written(folder: Path) -> None:
     with pytest.raises(RunError, match="neither one of embedded nor a folder"):
         trained(folder, "none", model="nowhere")
+    with pytest.raises(DataError, match="holds no dataset.json"):
+        trained(folder, "none", data=folder / "tiny")
+    assert not (folder / "none").exists()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
