@@ -3,6 +3,11 @@
     python benchmarks/train.py --data data/mine --out benchmarks/results/train.json
     python benchmarks/train.py --data data/mine --out … --methods full lora --row-tokens 16384
 
+A machine without the model needs its shape and tokenizer only; weights drawn anew are as fast:
+
+    python benchmarks/train.py --data data/mine --out … --shell models/shell
+    python benchmarks/train.py --data data/mine --out … --model models/shell
+
 In turns, and several times over, each trainer makes the same number of optimiser steps on
 the same sequences: same base model, adapter, precision, learning rate, trained tokens, and as many
 examples a step. What is told is the ratio of tokens a second, where a token is one of a sequence,
@@ -25,7 +30,7 @@ import torch
 from accelerate import Accelerator
 from datasets import Dataset as Table
 from peft import LoraConfig
-from transformers import TrainerCallback
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from finetune import base, dataset, flops, provenance
@@ -35,13 +40,43 @@ from finetune.train import Event, Run, Stepped, lay_out
 from finetune.tune import load_model, make_examples, precision_of
 
 
-def main() -> None:
+class Drawn(base.Base):
+    """A model of which only the shape and the tokenizer are there."""
+
+    def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
+        """Weights, drawn anew."""
+        torch.manual_seed(0)
+        config = AutoConfig.from_pretrained(self.folder)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+
+
+def find(name: str) -> base.Base:
+    """The model of that name, or one drawn in the shape that a folder holds."""
+    folder = Path(name)
+    if (folder / "config.json").exists() and not any(folder.glob("*.safetensors")):
+        facts = json.loads((folder / "model.json").read_text())
+        return Drawn(name, folder, "drawn", facts)
+    return base.find(name)
+
+
+def write_shell(name: str, folder: Path) -> None:
+    """Write a model's shape and tokenizer, some megabytes, without its weights."""
+    start = base.find(name)
+    start.load(torch.float32).config.save_pretrained(folder)
+    start.save_tokenizer(folder)
+    (folder / "model.json").write_text(json.dumps(start.facts))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the pairs, print a table, write the figures."""
-    options = _options()
+    options = _options(arguments)
+    if options.shell:
+        write_shell(options.model, options.shell)
+        return
     results = []
     for method in options.methods:
         recipe = _recipe(options, method)
-        data, start = dataset.load(recipe.data), base.find(recipe.model)
+        data, start = dataset.load(recipe.data), find(recipe.model)
         made, _ = make_examples(recipe, data, start, ("train",), lambda done, of: None)
         examples = made["train"][: options.examples]
         results.append(_pairs(recipe, start, examples, options))
@@ -57,7 +92,7 @@ def main() -> None:
     options.out.write_text(json.dumps(told, indent=2) + "\n")
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -70,7 +105,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--cpu", action="store_true")
-    return parser.parse_args()
+    parser.add_argument("--shell", type=Path, help="write shape and tokenizer there, and end")
+    return parser.parse_args(arguments)
 
 
 def _recipe(options: argparse.Namespace, method: str) -> Recipe:

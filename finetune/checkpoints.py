@@ -26,6 +26,7 @@ class Progress:
         epoch, in_epoch: the epoch under way, and the steps done in it.
         tokens: read so far, those of shared sheets counted for each example, and
         computed: counted once.
+        first_loss: of the validation set, before the first step.
         worse: evaluations since the best one.
     """
 
@@ -35,6 +36,7 @@ class Progress:
     tokens: int = 0
     computed: int = 0
     seconds: float = 0.0
+    first_loss: float = float("nan")
     best_loss: float = float("inf")
     best_step: int = 0
     worse: int = 0

@@ -64,7 +64,8 @@ class Watch:
         share = plan.trained_parameters / plan.parameters
         self._bar.console.print(
             f"{plan.examples} examples, {plan.steps_an_epoch} steps an epoch; training "
-            f"{plan.trained_parameters:,} of {plan.parameters:,} weights ({share:.1%})"
+            f"{plan.trained_parameters:,} of {plan.parameters:,} weights ({share:.1%}); "
+            f"validation loss {plan.loss:.3f} before"
             + (f"; going on after step {plan.done}" if plan.done else ""),
             highlight=False,
         )

@@ -67,7 +67,11 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Planned:
-    """What lies ahead, before the first step."""
+    """What lies ahead, before the first step.
+
+    Args:
+        loss: of the validation set, before any training.
+    """
 
     steps: int
     steps_an_epoch: int
@@ -75,6 +79,7 @@ class Planned:
     examples: int
     trained_parameters: int
     parameters: int
+    loss: float
 
 
 Event = Planned | Stepped | Evaluated
@@ -124,8 +129,10 @@ class Run:
             for epoch in range(1, recipe.epochs + 1)
         ]
         self._steps = min(sum(counts), recipe.max_steps or sum(counts))
-        trained, whole = self._sizes
-        self._tell(Planned(self._steps, counts[0], progress.step, len(self._train), trained, whole))
+        if progress.step == 0:
+            progress.first_loss = self._tally_dev().loss
+        plan = (self._steps, counts[0], progress.step, len(self._train), *self._sizes)
+        self._tell(Planned(*plan, progress.first_loss))
         while progress.epoch < recipe.epochs and not progress.stopped:
             for step_rows, ends_epoch in self._rest_of_epoch():
                 self._step(step_rows, ends_epoch)

@@ -265,7 +265,10 @@ def verdict(folder: Path, progress: Progress) -> str:
             f"from {best['loss']:.3f} to {last['loss']:.3f}; kept is step {best['step']}. "
             "More data, fewer epochs, a lower rank or rate, or more dropout may help"
         )
-    return f"{progress.stopped}; lowest validation loss {best['loss']:.3f} at step {best['step']}"
+    return (
+        f"{progress.stopped}; validation loss {progress.first_loss:.3f} before training, "
+        f"{best['loss']:.3f} at its lowest, at step {best['step']}"
+    )
 
 
 def _facts(
@@ -288,6 +291,7 @@ def _facts(
         "precision": precision,
         "verdict": ended,
         "steps": progress.step,
+        "validation_loss_before": progress.first_loss,
         "best_step": progress.best_step,
         "best_validation_loss": progress.best_loss,
         "tokens": progress.tokens,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from finetune import scratch
 from finetune.checkpoints import read_log
 from finetune.config import Recipe
@@ -13,6 +15,9 @@ from finetune.config import load as load_recipe
 from finetune.formats.registry import Source
 from finetune.prepare import Options, prepare
 from finetune.split import Shares
+
+# Two threads that share busy cores wait for each other longer than they compute.
+torch.set_num_threads(1)
 
 QUAY = Path(__file__).parent / "data" / "quay"
 ASKED = ("boat", "tide", "rope", "fog", "bell", "herring", "net", "gull", "weather", "ferry")
