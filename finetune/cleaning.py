@@ -9,21 +9,36 @@ from dataclasses import dataclass
 
 import ftfy
 
+from finetune.formats.names import CJK, fitting
 from finetune.records import Conversation, Turn
+from npcserver.prompt import WORDING
 
+OPEN = r"names?|users?|persons?|char|bot|npc|city|company|location|address|date|url|email|redacted"
+"""What writers and anonymisers leave open. A stage direction, `[takes my hand]`, is none."""
+WHOSE = r"(?:your|my|the|user|first|last|full|company|city|pet|character|player|person|\w+'s)\b"
 PLACEHOLDER = re.compile(
-    r"\[[^\[\]]*\b(?:names?|users?|your|my|insert|person|city|company)\b[^\[\]]*\]"
-    r"|\{\{?\s*\w+\s*\}?\}|<\w+>|\[[A-Z_ ]{3,}\]",
+    rf"\[\s*(?:{WHOSE}\s+(?:\d+'s\s+)?)*(?:{OPEN})(?:[\s,]+(?:\d+|here|{OPEN}|state))*\s*\]"
+    r"|\[\s*(?:insert|enter|your|users?|names?)\b[^\[\]]*\]"
+    r"|[\[【](?:你的|用户)?(?:姓名|名字|用户名?|昵称)[\]】]"
+    r"|\{\{[^{}]*\}\}|\{\s*\w+\s*\}"
+    rf"|<(?:{OPEN}|unk|pad|[be]os|/?s)[ _]?\d*>|(?-i:<[A-Z][A-Z_]+\d*>|\[[A-Z]+_[A-Z_]+\d*\])",
     re.IGNORECASE,
 )
 OUT_OF_CHARACTER = re.compile(
     r"\b(?:as|i am|i'm|being) an? (?:ai|a\.i\.|artificial intelligence|language model|chat ?bot"
-    r"|virtual assistant)\b|\blanguage model\b|\bopenai\b|\bchatgpt\b"
-    r"|作为一?[个名]?(?:人工智能|ai|AI|语言模型|聊天机器人)|我是一?[个名]?(?:人工智能|AI|语言模型)",
+    r"|virtual assistant)(?!\w)|\blanguage model\b|\bopenai\b|\bchatgpt\b"
+    r"|作为一?[个名]?(?:人工智能|ai|语言模型|聊天机器人)|我是一?[个名]?(?:人工智能|ai|语言模型)",
     re.IGNORECASE,
 )
-LABEL = re.compile(r"(?:^|\s)(?:User|Player|Assistant|NPC|Human|Bot) ?\d?:\s|<\|", re.IGNORECASE)
-LETTER = re.compile(r"[^\W\d_]")
+LABEL = re.compile(
+    r"(?:^|\s)(?:User|Player|Assistant|NPC|Human|Bot|USER|PLAYER|ASSISTANT|HUMAN|BOT) ?\d?:\s|<\|"
+)
+SAID = re.compile(r"[^\W_]")
+_SYMBOL = "[\u2190-\u2bff\U0001f000-\U0001faff]"
+EMOJI = re.compile(
+    f"(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f|{_SYMBOL}+\ufe0f?(?:\u200d{_SYMBOL}+\ufe0f?)*)"
+)
+"""Emoji, with the unseen characters that hold their parts together."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +50,27 @@ class Bounds:
 
 
 def whole(text: str) -> str:
-    """Text with broken encodings mended, one form of each character, and single spaces."""
-    text = unicodedata.normalize("NFC", ftfy.fix_text(text))
-    shown = (char if char.isprintable() else " " for char in text)
-    return " ".join("".join(shown).split())
+    """Text with broken encodings mended, one form of each character, and single spaces.
+
+    Chinese keeps its own quotes and full-width marks.
+    """
+    plain = not CJK.search(text)
+    text = ftfy.fix_text(text, fix_character_width=plain, uncurl_quotes=plain)
+    text = unicodedata.normalize("NFC", _visible(text))
+    return " ".join(text.split())
+
+
+def _visible(text: str) -> str:
+    """Text without what is not seen, as marks of direction, outside emoji."""
+    parts = EMOJI.split(text)
+    parts[::2] = ["".join(map(_shown, part)) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    return "" if unicodedata.category(char) == "Cf" else " "
 
 
 def clean(conversation: Conversation, bounds: Bounds) -> tuple[Conversation | None, str | None]:
@@ -50,14 +82,17 @@ def clean(conversation: Conversation, bounds: Bounds) -> tuple[Conversation | No
     turns: list[Turn] = []
     reason = None
     for turn in conversation.turns:
-        text = whole(turn.text)
+        text, name = whole(turn.text), turn.name
         own = turn.speaker in conversation.stage.characters
         reason = fault(text, bounds.reply if own else bounds.line, own=own)
         if reason:
             break
-        turns.append(turn.model_copy(update={"text": text}))
-    kept = conversation.model_copy(update={"turns": turns}) if len(turns) > 1 else None
-    return kept, reason
+        if turn.spoken and not own:
+            name = fitting(whole(name)) or WORDING[conversation.stage.scene.language].stranger
+        turns.append(turn.model_copy(update={"text": text, "name": name}))
+    if len(turns) < 2:
+        return None, reason or "answers nobody"
+    return conversation.model_copy(update={"turns": turns}), reason
 
 
 def fault(text: str, most: int, *, own: bool) -> str | None:
@@ -66,7 +101,7 @@ def fault(text: str, most: int, *, own: bool) -> str | None:
     Args:
         own: a character of the scene says it.
     """
-    if not LETTER.search(text):
+    if not SAID.search(text):
         return "nothing is said"
     if PLACEHOLDER.search(text):
         return "a placeholder"

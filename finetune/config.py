@@ -3,17 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from finetune.examples import Shape, Slot
 from npcserver.errors import SettingError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Below = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+EVEN: dict[Slot, float] = {"emotion": 1.0, "action": 1.0, "words": 1.0}
 LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -38,7 +40,7 @@ class Optimizer(_Part):
     name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Kind of optimiser.")
     learning_rate: Positive = Field(3e-4, description="Highest learning rate.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="Weight decay.")
-    betas: tuple[Share, Share] = Field((0.9, 0.95), description="Adam's averages.")
+    betas: tuple[Below, Below] = Field((0.9, 0.95), description="Adam's averages.")
     momentum: Share = Field(0.9, description="Of sgd.")
     warmup: Share = Field(0.05, description="Share of all steps in which the rate rises.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -77,8 +79,7 @@ class Recipe(_Part):
         1200, description="Longest prompt, in estimated tokens, as in the server's settings."
     )
     weights: dict[Slot, Annotated[float, Field(ge=0)]] = Field(
-        {"emotion": 1.0, "action": 1.0, "words": 1.0},
-        description="What a token of each slot counts in the loss.",
+        EVEN, description="What a token of each slot counts in the loss."
     )
     label_smoothing: Share = Field(0.0, description="Share of certainty given to all tokens.")
     attention_dropout: Share = Field(0.0, description="Share of attention dropped.")
@@ -98,6 +99,15 @@ class Recipe(_Part):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of every draw.")
     tensorboard: bool = Field(False, description="Write TensorBoard's files too.")
 
+    @field_validator("weights")
+    @classmethod
+    def _every_slot(cls, given: dict[Slot, float]) -> dict[Slot, float]:
+        """The weights of all slots, where some are given."""
+        weights = EVEN | given
+        if not any(weights.values()):
+            raise ValueError("one slot must count more than 0")
+        return weights
+
     @property
     def shape(self) -> Shape:
         """How prompts are cut."""
@@ -114,16 +124,17 @@ def load(file: Path | None, flags: dict[str, Any]) -> Recipe:
         SettingError: something in it is wrong; the message names it.
     """
     values = _read(file) if file else {}
-    for name, value in flags.items():
-        if value is not None:
-            _put(values, name, value)
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name, value in given.items():
+        _put(values, name, value)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        where = f"{file}: " if file else ""
         told = []
         for fault in error.errors(include_url=False, include_input=False):
-            name = ".".join(str(part) for part in fault["loc"])
+            name = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+            flagged = any(f"{name}.".startswith(f"{flag}.") for flag in given)
+            where = f"{file}: " if file and not flagged else ""
             told.append(f"{where}{name}: {_advice(fault['type'], fault['msg'])}")
         raise SettingError("\n".join(told)) from None
 
@@ -132,14 +143,17 @@ def assignments(given: list[str]) -> dict[str, Any]:
     """`name=value` texts as flags; values are read as YAML.
 
     Raises:
-        SettingError: one has no `=`.
+        SettingError: one has no `=`, or a value that is not YAML.
     """
     flags = {}
     for each in given:
         name, equals, value = each.partition("=")
         if not equals:
             raise SettingError(f"--set {each}: write name=value")
-        flags[name.strip()] = YAML(typ="safe").load(value)
+        try:
+            flags[name.strip()] = YAML(typ="safe").load(value)
+        except YAMLError:
+            raise SettingError(f"--set {each}: the value is not YAML") from None
     return flags
 
 
@@ -154,13 +168,15 @@ def _advice(kind: str, message: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError:
         raise SettingError(f"{path}: there is no such file") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path}: is not UTF-8") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SettingError(f"{path}:{line}: is not YAML: {error.problem}") from None
+    except YAMLError:
+        raise SettingError(f"{path}:1: is not YAML: it holds control characters") from None
     if not isinstance(values, dict):
         raise SettingError(f"{path}: holds no settings; `name: value` lines are wanted")
     return values

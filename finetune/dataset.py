@@ -10,10 +10,9 @@ preferences.jsonl
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,6 +26,8 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test", "unseen")
 ABOUT = "dataset.json"
 STAGES = "stages.jsonl"
 PREFERENCES = "preferences.jsonl"
+FILES = (STAGES, *(f"{split}.jsonl" for split in SPLITS), PREFERENCES)
+"""What the digest is of."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,17 +51,19 @@ class Dataset:
         return str(self.about["sha256"])
 
 
-def save(data: Dataset, folder: Path, pages: Mapping[str, str]) -> None:
+def save(data: Dataset, folder: Path, pages: Mapping[str, str]) -> Dataset:
     """Write a data set, and pages beside it. What stood in `folder` is replaced at the end.
 
     Args:
         pages: the text of more files, by name.
 
+    Returns:
+        The data set with its digest.
+
     Raises:
         DataError: there is something in `folder` that is no data set.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / ABOUT).exists():
-        raise DataError(f"{folder}:1: is not empty and holds no data set; name another --out")
+    claim(folder, pages)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         built = Path(scratch) / "built"
@@ -70,11 +73,35 @@ def save(data: Dataset, folder: Path, pages: Mapping[str, str]) -> None:
             _write(built / f"{split}.jsonl", data.splits[split])
         _write(built / PREFERENCES, data.preferences)
         about = {**data.about, "sha256": _digest(built)}
-        (built / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        told = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        (built / ABOUT).write_text(told, encoding="utf-8")
         for name, text in pages.items():
             (built / name).write_text(text, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
+        _swap(folder, built, Path(scratch) / "old")
+    return replace(data, about=about)
+
+
+def claim(folder: Path, pages: Iterable[str]) -> None:
+    """Raise DataError if a data set in `folder` would replace anything that is none."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}:1: is a file; name a folder for --out")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if found and ABOUT not in found:
+        raise DataError(f"{folder}:1: is not empty and holds no data set; name another --out")
+    if strange := sorted(found - {ABOUT, *FILES, *pages}):
+        raise DataError(f"{folder / strange[0]}:1: is no part of a data set; move it elsewhere")
+
+
+def _swap(folder: Path, built: Path, old: Path) -> None:
+    """Put `built` in the place of `folder`, which goes to `old`."""
+    if folder.exists():
+        folder.rename(old)
+    try:
         built.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
 
 
 def load(folder: Path) -> Dataset:
@@ -86,15 +113,25 @@ def load(folder: Path) -> Dataset:
     about_file = folder / ABOUT
     if not about_file.exists():
         raise DataError(f"{folder}:1: holds no {ABOUT}; make a data set with: finetune prepare")
-    about = json.loads(about_file.read_text(encoding="utf-8"))
-    stages = {stage.id: stage for stage in _read(folder / STAGES, Stage)}
-    splits = {split: list(_read(folder / f"{split}.jsonl", Record)) for split in SPLITS}
+    about = _about(about_file)
     if (found := _digest(folder)) != about.get("sha256"):
         raise DataError(
             f"{about_file}:1: the records have the digest {found}, not the one written here; "
             "prepare the data again instead of editing it"
         )
+    stages = {stage.id: stage for stage in _read(folder / STAGES, Stage)}
+    splits = {split: list(_read(folder / f"{split}.jsonl", Record)) for split in SPLITS}
     return Dataset(stages, splits, about, list(_read(folder / PREFERENCES, Preference)))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}:1: is not JSON: {error}; prepare the data again") from None
+    if not isinstance(about, dict):
+        raise DataError(f"{path}:1: is not what finetune prepare wrote; prepare the data again")
+    return about
 
 
 def _write(path: Path, values: Iterable[BaseModel]) -> None:
@@ -104,19 +141,21 @@ def _write(path: Path, values: Iterable[BaseModel]) -> None:
 
 
 def _read(path: Path, model: type[Model]) -> Iterable[Model]:
-    if not path.exists():
-        raise DataError(f"{path}:1: is missing; prepare the data again")
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield model.model_validate_json(line)
             except ValidationError as error:
                 what = error.errors(include_url=False)[0]
-                raise DataError(f"{path}:{number}: {what['msg']}") from None
+                raise DataError(f"{path}:{number}: {what['msg']}; prepare the data again") from None
 
 
 def _digest(folder: Path) -> str:
     whole = hashlib.sha256()
-    for name in (STAGES, *(f"{split}.jsonl" for split in SPLITS), PREFERENCES):
-        whole.update((folder / name).read_bytes())
+    for name in FILES:
+        if not (folder / name).exists():
+            raise DataError(f"{folder / name}:1: is missing; prepare the data again")
+        held = (folder / name).read_bytes()
+        whole.update(f"{name} {len(held)}\n".encode())
+        whole.update(held)
     return whole.hexdigest()

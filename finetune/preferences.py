@@ -6,7 +6,7 @@ Lines are the same when they are nearly alike (see duplicates.py). Knows no file
 from collections import defaultdict
 from collections.abc import Sequence
 
-from finetune.duplicates import shingles
+from finetune.duplicates import similarity
 from finetune.records import Dropped, Preference, Record
 
 ALIKE = 0.5
@@ -39,11 +39,9 @@ def pairs(records: Sequence[Record]) -> tuple[list[Record], list[Preference], li
 
 def _most_alike(record: Record, others: Sequence[Record]) -> Record | None:
     """The record whose line asks the same, and whose reply is another."""
-    asked = shingles(record.line)
     best, most = None, ALIKE
     for other in others:
-        its = shingles(other.line)
-        share = len(asked & its) / len(asked | its)
+        share = similarity(record.line, other.line)
         if share >= most and other.reply != record.reply:
             best, most = other, share
     return best

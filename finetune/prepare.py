@@ -22,11 +22,12 @@ from finetune.formats.base import Faults
 from finetune.formats.registry import Source
 from finetune.pages import data as data_page
 from finetune.preferences import pairs
-from finetune.records import Act, Conversation, Dropped, Record, Stage
+from finetune.records import Act, Conversation, Dropped, Preference, Record, Stage
 from finetune.replies import records
 from finetune.split import Shares
 from npcserver.prompt import PromptBuilder
 
+PAGES = ("index.html",)
 SHOWN = 5
 Tell = Callable[[str, int], None]
 """Told the step under way, and how many conversations or records of it are done."""
@@ -71,6 +72,7 @@ def prepare(
         DataError: anything in the sources is wrong, or nothing is left; nothing is written then.
     """
     stages: dict[str, Stage] = {}
+    dataset.claim(out, PAGES)
     drops, faults = _Drops(), Faults()
     found: list[Record] = []
     about: list[dict[str, Any]] = []
@@ -79,6 +81,7 @@ def prepare(
         about.append(_describe(source, read))
         found += read
     faults.check()
+    total = len(found) + drops.counts.total()
     fresh, dropped = without_duplicates(found, lambda done: tell("comparing", done))
     drops.add(dropped)
     fresh, liked, dropped = pairs(fresh)
@@ -87,11 +90,11 @@ def prepare(
     drops.add(dropped)
     if not parts["train"]:
         raise DataError(
-            f"{sources[0].path}:1: of {len(found)} replies none is left to train on; "
-            f"left out were: {dict(drops.counts) or 'none'}"
+            f"{sources[0].path}:1: of {total} replies none is left to train on; left out were: "
+            f"{dict(drops.counts) or 'none'}; to measure with are {len(fresh) - len(dropped)}"
         )
-    trained = {record.conversation for record in parts["train"]}
-    liked = [pair for pair in liked if pair.record.conversation in trained]
+    liked, dropped = _learned(liked, parts["train"])
+    drops.add(dropped)
     parts["train"] = augmented(parts["train"], stages, options.copies, options.seed)
     used = {record.stage for part in parts.values() for record in part}
     used |= {pair.record.stage for pair in liked}
@@ -100,7 +103,7 @@ def prepare(
         parts,
         {
             "sources": about,
-            "read": len(found) + drops.counts.total(),
+            "read": total,
             "dropped": dict(drops.counts.most_common()),
             "dropped_examples": dict(drops.shown),
             "seed": options.seed,
@@ -110,8 +113,7 @@ def prepare(
         liked,
     )
     tell("writing", 0)
-    dataset.save(data, out, {"index.html": data_page.page(data)})
-    return data
+    return dataset.save(data, out, {PAGES[0]: data_page.page(data)})
 
 
 def _read(
@@ -165,6 +167,17 @@ def _lost(
     for turn in read.turns[kept:]:
         if turn.speaker in read.stage.characters and turn.spoken:
             yield Dropped(source=turn.source or read.source, reason=reason)
+
+
+def _learned(
+    pairs: Sequence[Preference], train: Sequence[Record]
+) -> tuple[list[Preference], list[Dropped]]:
+    """The pairs whose liked reply is trained on; the others would show what is measured with."""
+    trained = {record.conversation for record in train}
+    kept = [pair for pair in pairs if pair.record.conversation in trained]
+    lost = [pair for pair in pairs if pair.record.conversation not in trained]
+    reason = "disliked, and its better is measured with"
+    return kept, [Dropped(source=pair.record.source, reason=reason) for pair in lost]
 
 
 def _describe(source: Source, read: Sequence[Record]) -> dict[str, Any]:

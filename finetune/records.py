@@ -84,14 +84,14 @@ class Conversation(_Value):
     Args:
         dataset: the format it was read from.
         source: the file and line where it begins.
-        from_sheet: its turns are an example of the sheet, which its prompt must then not show.
+        hidden: lines of the sheet's examples that its prompts must not show.
     """
 
     stage: Stage
     turns: list[Turn]
     dataset: str
     source: str
-    from_sheet: bool = False
+    hidden: list[str] = []
 
 
 class Record(_Value):

@@ -11,8 +11,7 @@ MAX_HISTORY = 40
 
 def records(conversation: Conversation) -> Iterator[Record | Dropped]:
     """The replies of a conversation, in order."""
-    stage = conversation.stage.id
-    name = hashlib.sha256(f"{stage} {conversation.source}".encode()).hexdigest()[:16]
+    stage, name = conversation.stage.id, _name(conversation)
     for at, turn in enumerate(conversation.turns):
         if turn.speaker not in conversation.stage.characters or not turn.spoken:
             continue
@@ -33,10 +32,16 @@ def records(conversation: Conversation) -> Iterator[Record | Dropped]:
             action=turn.action,
             reply=turn.text,
             rating=turn.rating,
-            hidden=[line.text] if conversation.from_sheet else [],
+            hidden=conversation.hidden,
             dataset=conversation.dataset,
             source=turn.source or conversation.source,
         )
+
+
+def _name(conversation: Conversation) -> str:
+    """The same for the same words, so that they are never in two parts, whoever says them."""
+    words = "\n".join(turn.text for turn in conversation.turns)
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def _asked(turns: list[Turn], at: int) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from finetune.dataset import SPLITS, Split
 from finetune.errors import DataError
-from finetune.records import Dropped, Record, Stage
+from finetune.records import Dropped, Persona, Record, Stage
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def split(
     who = {id(record): identity(record, stages) for record in records}
     held_out = _first(set(who.values()), shares.unseen, seed)
     seen = [record for record in records if who[id(record)] not in held_out]
-    beside = {record.conversation for record in records if who[id(record)] in held_out}
+    beside = {record.conversation for record in records if _present(record, stages) & held_out}
     order = _ordered({record.conversation for record in seen} - beside, seed)
     for_dev, for_test = _size(shares.dev, order), _size(shares.test, order)
     dev, test = set(order[:for_dev]), set(order[for_dev : for_dev + for_test])
@@ -51,8 +51,21 @@ def split(
 
 def identity(record: Record, stages: Mapping[str, Stage]) -> str:
     """Who a character is, wherever they stand: a digest of name and sheet."""
-    sheet = stages[record.stage].characters[record.character]
+    return _digest(stages[record.stage].characters[record.character])
+
+
+def _digest(sheet: Persona) -> str:
     return hashlib.sha256(f"{sheet.name}\n{sheet.about}".encode()).hexdigest()[:16]
+
+
+def _present(record: Record, stages: Mapping[str, Stage]) -> set[str]:
+    """Whose words a record holds: the identities of its character and of who spoke before."""
+    speakers = {record.character, *(turn.speaker for turn in record.history)}
+    return {
+        _digest(sheet)
+        for npc, sheet in stages[record.stage].characters.items()
+        if npc in speakers or sheet.name == record.asker
+    }
 
 
 def check(parts: Mapping[Split, Sequence[Record]], stages: Mapping[str, Stage]) -> None:
@@ -65,8 +78,8 @@ def check(parts: Mapping[Split, Sequence[Record]], stages: Mapping[str, Stage]) 
     unseen = {identity(record, stages) for record in parts["unseen"]}
     for part in ("train", "dev", "test"):
         for record in parts[part]:
-            if identity(record, stages) in unseen:
-                raise DataError(f"{record.source}: its character is in `unseen` too")
+            if _present(record, stages) & unseen:
+                raise DataError(f"{record.source}: a character in it is in `unseen` too")
 
 
 def _first(names: set[str], share: float, seed: int) -> set[str]:

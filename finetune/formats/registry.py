@@ -128,7 +128,8 @@ def _by_ending(path: Path) -> str | None:
 
 
 def _is_kdconv(messages: Any) -> bool:
-    return bool(messages) and isinstance(messages[0], dict) and "message" in messages[0]
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and "message" in first
 
 
 def _first_object(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import jsonschema
 from pydantic import BaseModel, ConfigDict, Field
+from ruamel.yaml import YAML
 
 from finetune.formats.base import Faults, Read, json_lines, validated
 from finetune.records import NONE, Act, Conversation, Name, Persona, Stage, Turn, Words
@@ -59,21 +60,27 @@ def read(path: Path, faults: Faults) -> Read:
         return
     stage = stage_of(loaded)
     for npc, character in loaded.characters.items():
-        source = f"{path}/characters/{npc}.yaml"
-        for number, example in enumerate(character.examples, 1):
-            turns = _example(loaded, npc, example, f"{source}:{number}")
+        file = path / "characters" / f"{npc}.yaml"
+        for line, example in zip(_example_lines(file), character.examples, strict=True):
+            source = f"{file}:{line}"
             yield Conversation(
                 stage=stage,
-                turns=turns,
+                turns=_example(loaded, npc, example, source),
                 dataset="scene",
-                source=f"{source}:{number}",
-                from_sheet=True,
+                source=source,
+                hidden=[example.line],
             )
     for file in sorted((path / "dialogues").glob("*.jsonl")):
         for source, value in json_lines(file, faults):
             dialogue = validated(_Dialogue, value, source, faults)
             if dialogue is not None:
                 yield from _converse(loaded, stage, dialogue, source, faults)
+
+
+def _example_lines(file: Path) -> list[int]:
+    """The lines on which a sheet's examples begin."""
+    examples = YAML().load(file.read_text(encoding="utf-8"))["examples"]
+    return [examples.lc.item(at)[0] + 1 for at in range(len(examples))]
 
 
 def stage_of(loaded: LoadedScene) -> Stage:
@@ -111,6 +118,12 @@ def _converse(
         faults.add(source, f"npc: there is no {dialogue.npc!r} in the cast")
         return
     player = dialogue.player or STRANGER[loaded.scene.language]
+    if all(line.reply is None for line in dialogue.turns):
+        faults.add(source, f"turns: {dialogue.npc} says nothing; a reply is wanted")
+        return
+    if _speaker(loaded, player) == dialogue.npc:
+        faults.add(source, f"player: {player} is the character; name somebody else")
+        return
     turns = []
     for number, line in enumerate(dialogue.turns):
         told = _fault(loaded, dialogue.npc, line)
@@ -148,12 +161,17 @@ def _fault(loaded: LoadedScene, npc: str, line: _Line) -> str | None:
     """What is wrong with a turn, if anything."""
     if sum(text is not None for text in (line.says, line.happens, line.reply)) != 1:
         return "has exactly one of says, happens and reply"
+    if line.by is not None and (line.says is None or _speaker(loaded, line.by) == npc):
+        return "by: says who else says the words"
     if line.reply is None:
         slots = (line.emotion, line.action, line.target, line.args or None)
         return "only a reply has an emotion or action" if any(slots) else None
     if line.emotion not in loaded.scene.emotions:
         return f"emotion: one of {', '.join(loaded.scene.emotions)} is wanted"
-    return _action_fault(loaded, npc, line) if line.action else None
+    if line.action is None:
+        aimed = line.target is not None or line.args
+        return "action: is missing; a target or args belong to an action" if aimed else None
+    return _action_fault(loaded, npc, line)
 
 
 def _action_fault(loaded: LoadedScene, npc: str, line: _Line) -> str | None:
