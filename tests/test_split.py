@@ -163,7 +163,8 @@ def test_what_is_only_half_alike_stays() -> None:
 def test_every_record_is_kept_or_told(pairs: list[tuple[str, str]]) -> None:
     given_ = [record(line, reply, source=f"t:{n}") for n, (line, reply) in enumerate(pairs)]
     left, dropped = without_duplicates(given_)
-    assert sorted(r.source for r in (*left, *dropped)) == sorted(r.source for r in given_)
+    told = [r.source for r in left] + [each.source for each in dropped]
+    assert sorted(told) == sorted(r.source for r in given_)
     assert without_duplicates(left) == (left, [])
 
 

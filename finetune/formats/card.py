@@ -15,8 +15,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finetune.formats.base import MAX_FILE_BYTES, Faults, Read, identifier, json_file, validated
-from finetune.formats.chat import PLAYER, STRANGER, clean_name
+from finetune.formats.base import Faults, Read, json_file, validated
+from finetune.formats.chat import (
+    ALONE,
+    EMPTY,
+    MAX_TEXT,
+    PLAYER,
+    STRANGER,
+    Outside,
+    character_id,
+    clean_name,
+)
 from finetune.records import Conversation, Dropped, Persona, Stage, Turn, plain_stage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -25,17 +34,17 @@ KEYWORDS = (b"ccv3", b"chara")
 START = re.compile(r"<START>", re.IGNORECASE)
 SPEAKER = re.compile(r"^\s*\{\{(user|char)\}\}\s*:\s*", re.IGNORECASE)
 ASIDE = re.compile(r"\*[^*]*\*")
-MAX_TEXT = 4000
+MAX_PICTURE_BYTES = 64 * 2**20
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: str = Field(min_length=1, max_length=200)
-    description: str = ""
-    personality: str = ""
-    scenario: str = ""
-    mes_example: str = ""
+    description: Outside = ""
+    personality: Outside = ""
+    scenario: Outside = ""
+    mes_example: Outside = ""
 
 
 class _Card(BaseModel):
@@ -47,8 +56,9 @@ class _Card(BaseModel):
 def read(path: Path, faults: Faults) -> Read:
     """Read a card."""
     source = f"{path}:1"
+    told = len(faults.found)
     value = _picture(path, faults) if path.suffix.lower() == ".png" else json_file(path, faults)
-    if value is None:
+    if len(faults.found) > told:
         return
     # A V1 card is what later ones keep in `data`.
     whole = value if isinstance(value, dict) and "data" in value else {"data": value}
@@ -59,18 +69,21 @@ def read(path: Path, faults: Faults) -> Read:
     for dialogue in START.split(card.data.mes_example):
         if dialogue.strip():
             found = True
-            yield _conversation(card.data, dialogue, source)
+            yield from _conversation(card.data, dialogue, source)
     if not found:
         faults.add(source, "mes_example: holds no dialogue, and nothing else can be trained on")
 
 
-def _conversation(data: _Data, dialogue: str, source: str) -> Conversation | Dropped:
+def _conversation(data: _Data, dialogue: str, source: str) -> Read:
     name = clean_name(data.name)
-    npc = identifier(name)
-    turns = []
+    npc = character_id(name)
+    turns: list[Turn] = []
+    empty = False
     for who, text in _lines(dialogue):
         said = " ".join(ASIDE.sub(" ", _filled(text, name)).replace('"', " ").split())
         if not said:
+            empty = True
+            yield Dropped(source=source, reason=EMPTY)
             continue
         own = who == "char"
         turn = Turn(
@@ -80,9 +93,11 @@ def _conversation(data: _Data, dialogue: str, source: str) -> Conversation | Dro
             source=source,
         )
         turns.append(turn)
-    if len({turn.speaker for turn in turns}) < 2:
-        return Dropped(source=source, reason="not two people talking")
-    return Conversation(stage=_stage(data, npc, name), turns=turns, dataset="card", source=source)
+    if len({turn.speaker for turn in turns}) == 2:
+        stage = _stage(data, npc, name)
+        yield Conversation(stage=stage, turns=turns, dataset="card", source=source)
+    elif not empty:
+        yield Dropped(source=source, reason=ALONE)
 
 
 def _lines(dialogue: str) -> Iterator[tuple[str, str]]:
@@ -116,8 +131,11 @@ def _stage(data: _Data, npc: str, name: str) -> Stage:
 def _picture(path: Path, faults: Faults) -> Any:
     """The card in a PNG; None, and a fault noted, where there is none."""
     source = f"{path}:1"
-    if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
-        faults.add(source, "there is no such file, or it is too large")
+    if not path.is_file():
+        faults.add(source, "there is no such file")
+        return None
+    if (size := path.stat().st_size) > MAX_PICTURE_BYTES:
+        faults.add(source, f"has {size} bytes, more than {MAX_PICTURE_BYTES}")
         return None
     data = path.read_bytes()
     if not data.startswith(SIGNATURE):
@@ -129,7 +147,7 @@ def _picture(path: Path, faults: Faults) -> Any:
         faults.add(source, "the picture holds no character card")
         return None
     try:
-        return json.loads(base64.b64decode(found, validate=True).decode("utf-8"))
+        return json.loads(base64.b64decode(found, validate=True).decode("utf-8-sig"))
     except (binascii.Error, ValueError, RecursionError):
         faults.add(source, "the card in the picture cannot be read: it is damaged")
         return None

@@ -6,26 +6,31 @@ messages, says what they are called. What anybody feels or does is not known.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.formats.base import Faults, Read, identifier, json_lines, validated
+from finetune.formats.names import fitting
 from finetune.records import Conversation, Dropped, Name, Persona, Turn, plain_stage
 
 PLAYER = "player"
 STRANGER = "Stranger"
 COMPANION = "Companion"
 NOBODY = "Somebody to talk with."
-ODD = str.maketrans("():;,\n", "      ")
+EMPTY = "empty text"
+ALONE = "not two people talking"
 MAX_TEXT = 4000
+
+Outside = Annotated[str, Field(max_length=1_000_000)]
+"""Text as others wrote it. Only where it is bounded are halves of surrogate pairs refused."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     type: Literal["text"]
-    text: str
+    text: Outside
 
 
 class Message(BaseModel):
@@ -34,15 +39,15 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[_Part] | None = None
+    content: Outside | list[_Part] | None
     name: Name | None = None
 
     @property
     def text(self) -> str:
         """What it says."""
         if isinstance(self.content, list):
-            return " ".join(part.text for part in self.content)
-        return self.content or ""
+            return " ".join(part.text for part in self.content).strip()
+        return (self.content or "").strip()
 
 
 class _Chat(BaseModel):
@@ -59,13 +64,13 @@ def read(path: Path, faults: Faults) -> Read:
         chat = validated(_Chat, value, source, faults)
         if chat is not None:
             name = chat.character or chat.npc
-            yield converse(chat.messages, name, "chat", source, faults)
+            yield from converse(chat.messages, name, "chat", source, faults)
 
 
 def converse(
     messages: Sequence[Message], name: str | None, dataset: str, source: str, faults: Faults
-) -> Conversation | Dropped:
-    """Messages as a conversation with one character.
+) -> Read:
+    """Messages as a conversation with one character; those that say nothing are left out.
 
     Args:
         name: the character's, where the messages do not tell.
@@ -73,26 +78,38 @@ def converse(
     answers = [message for message in messages if message.role == "assistant"]
     if not answers:
         faults.add(source, "messages: no assistant says anything")
-        return Dropped(source=source, reason="no reply")
+        return
     told = next((message.name for message in answers if message.name), None)
     who = clean_name(told or name or COMPANION)
-    npc = identifier(who)
-    turns = []
+    npc = character_id(who)
+    turns: list[Turn] = []
+    empty = False
     for message in messages:
-        text = message.text.strip()
-        if message.role not in ("user", "assistant") or not text:
+        if message.role not in ("user", "assistant"):
+            continue
+        if not message.text:
+            empty = True
+            yield Dropped(source=source, reason=EMPTY)
             continue
         own = message.role == "assistant"
         said = {"speaker": npc if own else PLAYER, "name": who if own else message.name or STRANGER}
-        turns.append(Turn(**said, text=text[:MAX_TEXT], source=source))
-    if len(turns) < 2:
-        return Dropped(source=source, reason="empty text")
+        turns.append(Turn(**said, text=message.text[:MAX_TEXT], source=source))
+    if len({turn.speaker for turn in turns}) < 2:
+        if not empty:
+            yield Dropped(source=source, reason=ALONE)
+        return
     system = " ".join(m.text for m in messages if m.role in ("system", "developer")).strip()
     persona = Persona(name=who, about=system[:MAX_TEXT] or NOBODY, resting="calm")
     stage = plain_stage("Two people talk.", "Wherever they are.", {npc: persona})
-    return Conversation(stage=stage, turns=turns, dataset=dataset, source=source)
+    yield Conversation(stage=stage, turns=turns, dataset=dataset, source=source)
 
 
 def clean_name(name: str) -> str:
     """A name without the marks that a prompt puts around names."""
-    return " ".join(name.translate(ODD).split())[:40].strip() or COMPANION
+    return fitting(name) or COMPANION
+
+
+def character_id(name: str) -> str:
+    """The id of a character of that name; never the player's."""
+    npc = identifier(name)
+    return f"npc_{npc}" if npc == PLAYER else npc

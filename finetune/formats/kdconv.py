@@ -3,33 +3,39 @@
 The second of them is the character; what the facts beside their messages say is what they know.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finetune.formats.base import Faults, Read, json_file, validated
-from finetune.records import Conversation, Persona, Stage, Turn, plain_stage, sentences
+from finetune.formats.base import Faults, Read, text_of, validated
+from finetune.records import Conversation, Dropped, Persona, Stage, Turn, plain_stage, sentences
 
 NPC, NAME = "zhixia", "知夏"
-ASKER = "来客"
+PLAYER, ASKER = "player", "来客"
 ABOUT = "知夏在书吧里看店，电影、音乐和各地的去处都记得清楚，别人问什么就答什么，不知道的就直说。"
 MAX_FACTS = 40
+SPACE = re.compile(r"[ \t\r\n]*")
+
+# Only where text is bounded are halves of surrogate pairs refused.
+Told = Annotated[str, Field(max_length=100_000)]
 
 
 class _Fact(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    name: str
-    attrname: str
-    attrvalue: str
+    name: Told
+    attrname: Told
+    attrvalue: Told
 
 
 class _Said(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
-    message: str = Field(min_length=1, max_length=4000)
+    message: str = Field(max_length=4000)
     attrs: list[_Fact] = []
 
 
@@ -41,31 +47,60 @@ class _Talk(BaseModel):
 
 def read(path: Path, faults: Faults) -> Read:
     """Read a JSON file."""
-    for number, value in enumerate(_entries(path, faults), 1):
-        source = f"{path}:1 entry {number}"
+    for source, value in json_list(path, faults):
         talk = validated(_Talk, value, source, faults)
-        if talk is not None:
-            turns = list(_turns(talk, source))
+        if talk is None:
+            continue
+        yield from (
+            Dropped(source=source, reason="empty text")
+            for said in talk.messages
+            if not said.message
+        )
+        turns = list(_turns(talk, source))
+        if len({turn.speaker for turn in turns}) == 2:
             yield Conversation(stage=_stage(talk), turns=turns, dataset="kdconv", source=source)
 
 
-def _entries(path: Path, faults: Faults) -> list[Any]:
-    whole = json_file(path, faults)
-    if whole is not None and not isinstance(whole, list):
-        faults.add(f"{path}:1", "is no list of dialogues")
-        return []
-    return whole or []
+def json_list(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
+    """The entries of a file that is one JSON list, each with the `file:line` where it begins."""
+    if not (text := text_of(path, faults)):
+        return
+    at = _past_space(text, 0)
+    if not re.compile(r"\[\s*[^\s\]]").match(text, at):
+        faults.add(f"{path}:1", "one JSON list with entries in it is wanted")
+        return
+    line, counted = 1, 0
+    while text[at : at + 1] in ("[", ","):
+        at = _past_space(text, at + 1)
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, at = json.JSONDecoder().raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            faults.add(f"{path}:{getattr(error, 'lineno', line)}", f"is not JSON: {error}")
+            return
+        yield f"{path}:{line}", value
+        at = _past_space(text, at)
+    if text[at : at + 1] != "]" or _past_space(text, at + 1) < len(text):
+        end = line + text.count("\n", counted, at)
+        faults.add(f"{path}:{end}", "is not JSON: a comma, or the end of the list, is wanted")
+
+
+def _past_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _turns(talk: _Talk, source: str) -> Iterator[Turn]:
+    """What is said; who says it goes by its place, also after an empty message."""
     for number, said in enumerate(talk.messages):
         own = number % 2 == 1
-        yield Turn(
-            speaker=NPC if own else "player",
-            name=NAME if own else ASKER,
-            text=said.message,
-            source=source,
-        )
+        if said.message:
+            yield Turn(
+                speaker=NPC if own else PLAYER,
+                name=NAME if own else ASKER,
+                text=said.message,
+                source=source,
+            )
 
 
 def _stage(talk: _Talk) -> Stage:
@@ -73,6 +108,7 @@ def _stage(talk: _Talk) -> Stage:
         sentences(f"{fact.name}：{fact.attrname}，{fact.attrvalue}")
         for said in talk.messages
         for fact in said.attrs
+        if fact.attrvalue.strip()
     ]
     persona = Persona(
         name=NAME, about=ABOUT, resting="calm", knows=list(dict.fromkeys(facts))[:MAX_FACTS]
