@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for method in options.methods:
         recipe = _recipe(options, method)
         data, start = dataset.load(recipe.data), find(recipe.model)
+        recipe = recipe.settled(data.longest_history)
         made, _ = make_examples(recipe, data, start, ("train",), lambda done, of: None)
         examples = made["train"][: options.examples]
         results.append(_pairs(recipe, start, examples, options))

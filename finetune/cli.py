@@ -161,6 +161,7 @@ def view(
 
         recipe = recipes.load(config, {"data": data, "out": Path(), "model": model})
         loaded, start = dataset.load(data), base.find(recipe.model)
+        recipe = recipe.settled(loaded.longest_history)
         tokenizer = start.tokenizer()
         staging = Staging(loaded.stages.values(), recipe.shape, start.template, tokenizer)
         split: Split = part.value

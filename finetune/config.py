@@ -15,6 +15,7 @@ Below = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+MOST_HISTORY = 8
 EVEN: dict[Slot, float] = {"emotion": 1.0, "action": 1.0, "words": 1.0}
 LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -72,8 +73,10 @@ class Recipe(_Part):
     packing: bool = Field(True, description="Several examples to a row; sheets computed once.")
     longest: Count = Field(2048, description="Longest example in tokens; others are left out.")
 
-    history_lines: Annotated[int, Field(ge=0, le=400)] = Field(
-        8, description="Past happenings a prompt holds; the server then uses the same."
+    history_lines: Annotated[int, Field(ge=0, le=400)] | None = Field(
+        None,
+        description="Past happenings a prompt holds, in serving too; unset: as many as the data "
+        "has, 8 at most.",
     )
     prompt_tokens: Annotated[int, Field(ge=256)] = Field(
         1200, description="Longest prompt, in estimated tokens, as in the server's settings."
@@ -110,8 +113,18 @@ class Recipe(_Part):
 
     @property
     def shape(self) -> Shape:
-        """How prompts are cut."""
+        """How prompts are cut, once `history_lines` is settled."""
+        assert self.history_lines is not None
         return Shape(self.history_lines, self.prompt_tokens)
+
+    def settled(self, longest_history: int) -> "Recipe":
+        """The recipe with `history_lines` for data with such histories.
+
+        A character who was trained without a history answers badly with one.
+        """
+        if self.history_lines is not None:
+            return self
+        return self.model_copy(update={"history_lines": min(MOST_HISTORY, longest_history)})
 
 
 def load(file: Path | None, flags: dict[str, Any]) -> Recipe:

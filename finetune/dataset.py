@@ -46,6 +46,11 @@ class Dataset:
     preferences: Sequence[Preference] = ()
 
     @property
+    def longest_history(self) -> int:
+        """The most turns that stand before a line that is trained."""
+        return max((len(record.history) for record in self.splits["train"]), default=0)
+
+    @property
     def sha256(self) -> str:
         """The digest of its stages and records, as `save` wrote it."""
         return str(self.about["sha256"])

@@ -60,6 +60,7 @@ def tune_preference(
         DataError, RunError: data, base or folder are not what the recipe needs.
     """
     data, start = dataset.load(recipe.data), base.find(recipe.model)
+    recipe = recipe.settled(data.longest_history)
     if not data.preferences:
         raise RunError(
             f"{recipe.data} holds no preferences; they come from replies that players rated, "

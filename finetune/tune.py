@@ -69,6 +69,7 @@ def tune(
     mixed = {"fp32": "no", "bf16": "bf16"}[precision]
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu)
     data, start = dataset.load(recipe.data), base.find(recipe.model)
+    recipe = recipe.settled(data.longest_history)
     if accelerator.is_main_process:
         claim(recipe, data)
     accelerator.wait_for_everyone()

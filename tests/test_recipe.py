@@ -136,3 +136,11 @@ def test_the_usual_settings_fit_the_embedded_model() -> None:
     recipe = Recipe(data=Path("d"), out=Path("o"))
     assert tuple(recipe.lora.layers) == LLAMA_LAYERS
     assert recipe.prompt_tokens <= recipe.longest <= recipe.row_tokens
+
+
+def test_history_is_as_long_as_the_data_has_it_unless_it_is_said() -> None:
+    recipe = load(None, {"data": "d", "out": "o"})
+    assert recipe.settled(3).shape.history_lines == 3
+    assert recipe.settled(30).shape.history_lines == 8
+    said = load(None, {"data": "d", "out": "o", "history_lines": 5})
+    assert said.settled(0).shape.history_lines == 5

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.formats.base import Faults, Read, json_file, validated
 from finetune.formats.chat import (
-    ALONE,
     EMPTY,
     MAX_TEXT,
     PLAYER,
@@ -25,8 +24,9 @@ from finetune.formats.chat import (
     Outside,
     character_id,
     clean_name,
+    together,
 )
-from finetune.records import Conversation, Dropped, Persona, Stage, Turn, plain_stage
+from finetune.records import Dropped, Persona, Stage, Turn, plain_stage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORDS = (b"ccv3", b"chara")
@@ -65,39 +65,31 @@ def read(path: Path, faults: Faults) -> Read:
     card = validated(_Card, whole, source, faults)
     if card is None:
         return
-    found = False
-    for dialogue in START.split(card.data.mes_example):
-        if dialogue.strip():
-            found = True
-            yield from _conversation(card.data, dialogue, source)
-    if not found:
+    dialogues = [each for each in START.split(card.data.mes_example) if each.strip()]
+    if not dialogues:
         faults.add(source, "mes_example: holds no dialogue, and nothing else can be trained on")
-
-
-def _conversation(data: _Data, dialogue: str, source: str) -> Read:
-    name = clean_name(data.name)
+        return
+    name = clean_name(card.data.name)
     npc = character_id(name)
-    turns: list[Turn] = []
-    empty = False
+    stage = _stage(card.data, npc, name)
+    for dialogue in dialogues:
+        said = list(_said(dialogue, npc, name, source))
+        yield from together(stage, said, "card", source)
+
+
+def _said(dialogue: str, npc: str, name: str, source: str) -> Iterator[Turn | Dropped]:
     for who, text in _lines(dialogue):
         said = " ".join(ASIDE.sub(" ", _filled(text, name)).replace('"', " ").split())
-        if not said:
-            empty = True
-            yield Dropped(source=source, reason=EMPTY)
-            continue
         own = who == "char"
-        turn = Turn(
-            speaker=npc if own else PLAYER,
-            name=name if own else STRANGER,
-            text=said[:MAX_TEXT],
-            source=source,
-        )
-        turns.append(turn)
-    if len({turn.speaker for turn in turns}) == 2:
-        stage = _stage(data, npc, name)
-        yield Conversation(stage=stage, turns=turns, dataset="card", source=source)
-    elif not empty:
-        yield Dropped(source=source, reason=ALONE)
+        if said:
+            yield Turn(
+                speaker=npc if own else PLAYER,
+                name=name if own else STRANGER,
+                text=said[:MAX_TEXT],
+                source=source,
+            )
+        else:
+            yield Dropped(source=source, reason=EMPTY)
 
 
 def _lines(dialogue: str) -> Iterator[tuple[str, str]]:

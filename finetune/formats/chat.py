@@ -4,7 +4,7 @@ The system message says who the assistant is; `name` in a message, or `character
 messages, says what they are called. What anybody feels or does is not known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.formats.base import Faults, Read, identifier, json_lines, validated
 from finetune.formats.names import fitting
-from finetune.records import Conversation, Dropped, Name, Persona, Turn, plain_stage
+from finetune.records import Conversation, Dropped, Name, Persona, Stage, Turn, plain_stage
 
 PLAYER = "player"
 STRANGER = "Stranger"
 COMPANION = "Companion"
 NOBODY = "Somebody to talk with."
 EMPTY = "empty text"
-ALONE = "not two people talking"
 MAX_TEXT = 4000
 
 Outside = Annotated[str, Field(max_length=1_000_000)]
@@ -82,30 +81,41 @@ def converse(
     told = next((message.name for message in answers if message.name), None)
     who = clean_name(told or name or COMPANION)
     npc = character_id(who)
-    turns: list[Turn] = []
-    empty = False
+    system = " ".join(m.text for m in messages if m.role in ("system", "developer")).strip()
+    persona = Persona(name=who, about=system[:MAX_TEXT] or NOBODY, resting="calm")
+    stage = plain_stage("Two people talk.", "Wherever they are.", {npc: persona})
+    yield from together(stage, list(_said(messages, npc, who, source)), dataset, source)
+
+
+def _said(messages: Sequence[Message], npc: str, who: str, source: str) -> Iterator[Turn | Dropped]:
     for message in messages:
         if message.role not in ("user", "assistant"):
             continue
         if not message.text:
-            empty = True
             yield Dropped(source=source, reason=EMPTY)
             continue
         own = message.role == "assistant"
-        said = {"speaker": npc if own else PLAYER, "name": who if own else message.name or STRANGER}
-        turns.append(Turn(**said, text=message.text[:MAX_TEXT], source=source))
-    if len({turn.speaker for turn in turns}) < 2:
-        if not empty:
-            yield Dropped(source=source, reason=ALONE)
-        return
-    system = " ".join(m.text for m in messages if m.role in ("system", "developer")).strip()
-    persona = Persona(name=who, about=system[:MAX_TEXT] or NOBODY, resting="calm")
-    stage = plain_stage("Two people talk.", "Wherever they are.", {npc: persona})
-    yield Conversation(stage=stage, turns=turns, dataset=dataset, source=source)
+        yield Turn(
+            speaker=npc if own else PLAYER,
+            name=who if own else message.name or STRANGER,
+            text=message.text[:MAX_TEXT],
+            source=source,
+        )
+
+
+def together(stage: Stage, said: Sequence[Turn | Dropped], dataset: str, source: str) -> Read:
+    """What was said as one conversation, if two people said it; and what was left out."""
+    dropped = [each for each in said if isinstance(each, Dropped)]
+    turns = [each for each in said if isinstance(each, Turn)]
+    yield from dropped
+    if len({turn.speaker for turn in turns}) == 2:
+        yield Conversation(stage=stage, turns=turns, dataset=dataset, source=source)
+    elif not dropped:
+        yield Dropped(source=source, reason="not two people talking")
 
 
 def clean_name(name: str) -> str:
-    """A name without the marks that a prompt puts around names."""
+    """A name as a sheet allows it."""
     return fitting(name) or COMPANION
 
 

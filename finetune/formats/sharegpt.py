@@ -1,4 +1,7 @@
-"""ShareGPT: `{"conversations": [{"from", "value"}]}`, a list of them as JSON, or one a line."""
+"""ShareGPT: `{"conversations": [{"from", "value"}]}`, a list of them as JSON, or one a line.
+
+What anybody feels or does is not known.
+"""
 
 from pathlib import Path
 from typing import Literal
