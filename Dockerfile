@@ -8,6 +8,7 @@ RUN apt-get update \
 WORKDIR /app
 COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
 COPY npcserver npcserver
+COPY finetune finetune
 RUN make install
 
 FROM python:3.11-slim

@@ -251,7 +251,7 @@ def test_a_table_without_columns_for_them_tells_no_emotion_or_action(tmp_path: P
     assert (talk.turns[1].emotion, talk.turns[1].action) == (None, None)
 
 
-CARD = {
+CARD: dict[str, Any] = {
     "spec": "chara_card_v2",
     "data": {
         "name": "Nia: the Loud",
@@ -293,7 +293,7 @@ def test_a_card_without_an_envelope_and_v3_before_v2(tmp_path: Path) -> None:
     flat.write_text(json.dumps(CARD["data"]))
     (talk,), _, faults = read(card.read, flat)
     assert (talk.turns[1].name, faults) == ("Nia the Loud", [])
-    newer = png(json.dumps({"data": {**dict(CARD["data"]), "name": "Newer"}}).encode(), b"ccv3")
+    newer = png(json.dumps({"data": {**CARD["data"], "name": "Newer"}}).encode(), b"ccv3")
     picture = tmp_path / "card.png"
     older = png(json.dumps(CARD).encode())
     end = older.index(b"IEND") - 4
