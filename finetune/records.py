@@ -5,6 +5,7 @@ record is one reply in it with everything its prompt is built from. Knows no fil
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from npcserver.library import LoadedScene
 from npcserver.sheets import CastMember, Character, Emotion, Example, Id, Place, Scene
 
+CHINESE = re.compile(r"[\u3400-\u9fff]")
 Words = Annotated[str, Field(min_length=1, max_length=4000)]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 NONE: Literal["none"] = "none"
@@ -149,6 +151,18 @@ PLAIN_EMOTIONS: dict[str, Emotion] = {
     "surprised": Emotion(word="surprised", face="surprised"),
 }
 """For stages made of data that declares none."""
+CHINESE_WORDS = {
+    "calm": "平静",
+    "happy": "高兴",
+    "angry": "生气",
+    "sad": "难过",
+    "surprised": "吃惊",
+}
+MEETING = {
+    "en": ("Two people talk.", "Wherever they are."),
+    "zh": ("两个人在说话。", "他们所在的地方。"),
+}
+"""What a stage is, and its place, where the data tells of neither."""
 
 
 def plain_stage(
@@ -175,9 +189,24 @@ def plain_stage(
         entrance="here",
         places={"here": here},
         cast=[CastMember(character=npc, place="here") for npc in personas],
-        **({"emotions": PLAIN_EMOTIONS} | declared),
+        **({"emotions": plain_emotions(language)} | declared),
     )
     return Stage(scene=scene, characters=personas)
+
+
+def plain_emotions(language: Literal["en", "zh"]) -> dict[str, Emotion]:
+    """The emotions of a plain stage, in the words of its language."""
+    if language == "en":
+        return PLAIN_EMOTIONS
+    return {
+        name: emotion.model_copy(update={"word": CHINESE_WORDS[name]})
+        for name, emotion in PLAIN_EMOTIONS.items()
+    }
+
+
+def language_of(text: str) -> Literal["en", "zh"]:
+    """The language prompts are written in for a text: Chinese where a third of it is."""
+    return "zh" if 3 * len(CHINESE.findall(text)) > len(text) else "en"
 
 
 def sentences(text: str, most: int = 600) -> str:

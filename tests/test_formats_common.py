@@ -594,3 +594,16 @@ def test_the_real_kdconv_is_read(name: str) -> None:
         assert len(talk.turns) >= 2
         assert [turn.speaker for turn in talk.turns[:2]] == ["player", "zhixia"]
         assert len(talk.stage.characters["zhixia"].knows) <= kdconv.MAX_FACTS
+
+
+def test_chinese_chat_is_staged_in_chinese(tmp_path: Path) -> None:
+    path = tmp_path / "talk.jsonl"
+    messages = [
+        {"role": "user", "content": "渡口开吗？"},
+        {"role": "assistant", "content": "今晚不开。"},
+    ]
+    path.write_text(json.dumps({"messages": messages}, ensure_ascii=False))
+    (talk,), _, faults = read(chat.read, path)
+    assert not faults
+    assert talk.stage.scene.language == "zh"
+    assert talk.stage.scene.emotions["calm"].word == "平静"

@@ -20,6 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FILE_BYTES = 2 * 2**30
 SHOWN = 20
+SPACE = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass
@@ -93,6 +94,35 @@ def json_file(path: Path, faults: Faults) -> Any:
     except (ValueError, RecursionError):
         faults.add(f"{path}:1", "holds a number too long, or is nested too deeply")
     return None
+
+
+def json_list(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
+    """The entries of a file that is one JSON list, each with the `file:line` where it begins."""
+    if not (text := text_of(path, faults)):
+        return
+    at = _past_space(text, 0)
+    if not re.compile(r"\[\s*[^\s\]]").match(text, at):
+        faults.add(f"{path}:1", "one JSON list with entries in it is wanted")
+        return
+    line, counted = 1, 0
+    while text[at : at + 1] in ("[", ","):
+        at = _past_space(text, at + 1)
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, at = json.JSONDecoder().raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            faults.add(f"{path}:{getattr(error, 'lineno', line)}", f"is not JSON: {error}")
+            return
+        yield f"{path}:{line}", value
+        at = _past_space(text, at)
+    if text[at : at + 1] != "]" or _past_space(text, at + 1) < len(text):
+        end = line + text.count("\n", counted, at)
+        faults.add(f"{path}:{end}", "is not JSON: a comma, or the end of the list, is wanted")
+
+
+def _past_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def explain(error: ValidationError) -> str:

@@ -26,7 +26,7 @@ from finetune.formats.chat import (
     clean_name,
     together,
 )
-from finetune.records import Dropped, Persona, Stage, Turn, plain_stage
+from finetune.records import MEETING, Dropped, Persona, Stage, Turn, language_of, plain_stage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORDS = (b"ccv3", b"chara")
@@ -114,10 +114,11 @@ def _filled(text: str, name: str) -> str:
 def _stage(data: _Data, npc: str, name: str) -> Stage:
     told = (_filled(part.strip(), name) for part in (data.description, data.personality))
     about = " ".join(part for part in told if part)[:MAX_TEXT] or f"{name} is here."
-    place = _filled(data.scenario.strip(), name) or "Wherever they are."
-    return plain_stage(
-        "Two people talk.", place, {npc: Persona(name=name, about=about, resting="calm")}
-    )
+    language = language_of(data.mes_example)
+    scene, somewhere = MEETING[language]
+    place = _filled(data.scenario.strip(), name) or somewhere
+    persona = Persona(name=name, about=about, resting="calm")
+    return plain_stage(scene, place, {npc: persona}, language=language)
 
 
 def _picture(path: Path, faults: Faults) -> Any:

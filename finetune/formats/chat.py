@@ -12,7 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.formats.base import Faults, Read, identifier, json_lines, validated
 from finetune.formats.names import fitting
-from finetune.records import Conversation, Dropped, Name, Persona, Stage, Turn, plain_stage
+from finetune.records import (
+    MEETING,
+    Conversation,
+    Dropped,
+    Name,
+    Persona,
+    Stage,
+    Turn,
+    language_of,
+    plain_stage,
+)
 
 PLAYER = "player"
 STRANGER = "Stranger"
@@ -83,7 +93,8 @@ def converse(
     npc = character_id(who)
     system = " ".join(m.text for m in messages if m.role in ("system", "developer")).strip()
     persona = Persona(name=who, about=system[:MAX_TEXT] or NOBODY, resting="calm")
-    stage = plain_stage("Two people talk.", "Wherever they are.", {npc: persona})
+    language = language_of("".join(message.text for message in answers))
+    stage = plain_stage(*MEETING[language], {npc: persona}, language=language)
     yield from together(stage, list(_said(messages, npc, who, source)), dataset, source)
 
 

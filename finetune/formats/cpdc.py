@@ -5,7 +5,6 @@ wanted (`gold_response`) and the functions that were called for it. What the cha
 known.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from finetune.formats.base import Faults, Read, identifier, text_of, validated
+from finetune.formats.base import Faults, Read, identifier, json_list, validated
 from finetune.formats.names import fitting
 from finetune.formats.scenes import PLAYER, STRANGER
 from finetune.records import NONE, Act, Conversation, Persona, Stage, Turn, plain_stage, sentences
@@ -95,29 +94,6 @@ def read(path: Path, faults: Faults) -> Read:
             dataset="cpdc",
             source=source,
         )
-
-
-def json_list(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
-    """The entries of a file that is one JSON list, each with the `file:line` where it begins."""
-    if not (text := text_of(path, faults)):
-        return
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        faults.add(f"{path}:{getattr(error, 'lineno', 1)}", f"is not JSON: {error}")
-        return
-    if not isinstance(whole, list) or not whole:
-        faults.add(f"{path}:1", "one JSON list with entries in it is wanted")
-        return
-    decode = json.JSONDecoder().raw_decode
-    end, line, counted = text.index("[") + 1, 1, 0
-    for _ in whole:
-        # What stands between two entries: a comma, and space.
-        while text[end] in ", \t\r\n":
-            end += 1
-        line, counted = line + text.count("\n", counted, end), end
-        value, end = decode(text, end)
-        yield f"{path}:{line}", value
 
 
 def _actions(entries: list[_Entry]) -> dict[str, Action]:

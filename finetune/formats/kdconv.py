@@ -3,22 +3,19 @@
 The second of them is the character; what the facts beside their messages say is what they know.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finetune.formats.base import Faults, Read, text_of, validated
+from finetune.formats.base import Faults, Read, json_list, validated
 from finetune.records import Conversation, Dropped, Persona, Stage, Turn, plain_stage, sentences
 
 NPC, NAME = "zhixia", "知夏"
 PLAYER, ASKER = "player", "来客"
 ABOUT = "知夏在书吧里看店，电影、音乐和各地的去处都记得清楚，别人问什么就答什么，不知道的就直说。"
 MAX_FACTS = 40
-SPACE = re.compile(r"[ \t\r\n]*")
 
 # Only where text is bounded are halves of surrogate pairs refused.
 Told = Annotated[str, Field(max_length=100_000)]
@@ -59,35 +56,6 @@ def read(path: Path, faults: Faults) -> Read:
         turns = list(_turns(talk, source))
         if len({turn.speaker for turn in turns}) == 2:
             yield Conversation(stage=_stage(talk), turns=turns, dataset="kdconv", source=source)
-
-
-def json_list(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
-    """The entries of a file that is one JSON list, each with the `file:line` where it begins."""
-    if not (text := text_of(path, faults)):
-        return
-    at = _past_space(text, 0)
-    if not re.compile(r"\[\s*[^\s\]]").match(text, at):
-        faults.add(f"{path}:1", "one JSON list with entries in it is wanted")
-        return
-    line, counted = 1, 0
-    while text[at : at + 1] in ("[", ","):
-        at = _past_space(text, at + 1)
-        line, counted = line + text.count("\n", counted, at), at
-        try:
-            value, at = json.JSONDecoder().raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            faults.add(f"{path}:{getattr(error, 'lineno', line)}", f"is not JSON: {error}")
-            return
-        yield f"{path}:{line}", value
-        at = _past_space(text, at)
-    if text[at : at + 1] != "]" or _past_space(text, at + 1) < len(text):
-        end = line + text.count("\n", counted, at)
-        faults.add(f"{path}:{end}", "is not JSON: a comma, or the end of the list, is wanted")
-
-
-def _past_space(text: str, at: int) -> int:
-    found = SPACE.match(text, at)
-    return found.end() if found else at
 
 
 def _turns(talk: _Talk, source: str) -> Iterator[Turn]:

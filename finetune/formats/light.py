@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from finetune.formats.base import Faults, Read, identifier, validated
-from finetune.formats.cpdc import json_list
+from finetune.formats.base import Faults, Read, identifier, json_list, validated
 from finetune.formats.names import fitting, invented
 from finetune.formats.scenes import PLAYER
 from finetune.records import Conversation, Dropped, Persona, Turn, plain_stage, sentences

@@ -9,8 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.formats import chat
-from finetune.formats.base import Faults, Read, json_lines, validated
-from finetune.formats.kdconv import json_list
+from finetune.formats.base import Faults, Read, json_lines, json_list, validated
 
 ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
     "system": "system",
