@@ -78,24 +78,21 @@ async def play(
     """
     names = [body.name for body in state.bodies.values()] + [builder.wording.stranger]
     prompt = builder.build(state, line)
-    feeling, word = await _decide_emotion(builder, engine, prompt)
+    feeling = await _decide_emotion(builder, engine, prompt)
     yield feeling
-    deed, doing = await _decide_deed(builder, state, engine, prompt, word, asker)
+    doing, deed = await _decide_deed(builder, state, engine, prompt, feeling.emotion, asker)
     if doing is not None:
         yield doing
-    opened = prompt.then(builder.opening(word, deed))
+    opened = prompt.then(builder.opening(feeling.emotion, deed))
     async for part in _speak(engine, opened, sampling, Guard(names)):
         yield part
 
 
-async def _decide_emotion(
-    builder: PromptBuilder, engine: Engine, prompt: Prompt
-) -> tuple[Feeling, str]:
+async def _decide_emotion(builder: PromptBuilder, engine: Engine, prompt: Prompt) -> Feeling:
     opening, words = builder.emotions()
     decision = await engine.decide(prompt.then(opening), words)
     chances = dict(zip(builder.loaded.scene.emotions, decision.probabilities, strict=True))
-    chosen = max(chances, key=lambda emotion: chances[emotion])
-    return Feeling(chosen, chances), builder.loaded.scene.emotions[chosen].word
+    return Feeling(max(chances, key=chances.__getitem__), chances)
 
 
 async def _decide_deed(
@@ -103,22 +100,26 @@ async def _decide_deed(
     state: SceneState,
     engine: Engine,
     prompt: Prompt,
-    emotion_word: str,
+    emotion: str,
     asker: str,
-) -> tuple[Deed | None, Doing | None]:
+) -> tuple[Doing | None, Deed | None]:
+    """Whether to do anything; and only then, what."""
     deeds = builder.deeds(state, asker)
     if not deeds:
         return None, None
     opening, _ = builder.emotions()
-    decision = await engine.decide(prompt.then(opening + emotion_word), builder.deed_options(deeds))
-    best = max(range(len(decision.probabilities)), key=decision.probabilities.__getitem__)
-    if best == 0:
+    felt = prompt.then(opening + builder.emotion_slot(emotion))
+    refrain, act = builder.acting()
+    refraining, acting = (await engine.decide(felt, [refrain, act])).probabilities
+    if refraining >= acting:
         return None, None
-    chances = {NONE: decision.probabilities[0]}
-    for deed, chance in zip(deeds, decision.probabilities[1:], strict=True):
-        chances[deed.action] = chances.get(deed.action, 0.0) + chance
-    deed = deeds[best - 1]
-    return deed, Doing(deed.action, deed.target, deed.args, chances)
+    decision = await engine.decide(felt.then(act), builder.deed_options(deeds))
+    chances = {NONE: refraining}
+    for deed, chance in zip(deeds, decision.probabilities, strict=True):
+        chances[deed.action] = chances.get(deed.action, 0.0) + acting * chance
+    best = max(range(len(deeds)), key=decision.probabilities.__getitem__)
+    deed = deeds[best]
+    return Doing(deed.action, deed.target, deed.args, chances), deed
 
 
 async def _speak(

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NPCSERVER = [
     ["errors", "bounds", "relevance", "guard", "engines.base"],
+    ["engines.options", "engines.speech", "engines.worker"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     [
         "engines.deciding",
