@@ -116,11 +116,17 @@ class Staging:
         if record.emotion is not None:
             yield self._span("emotion", prompt.then(opening), feeling)
         if record.action is not None and staged.can_act:
-            acting = builder.action_slot(staged.deed)
-            yield self._span("action", prompt.then(opening + feeling), acting)
+            yield from self._action(builder, prompt.then(opening + feeling), staged.deed)
         opened = prompt.then(builder.opening(staged.emotion, staged.deed))
         span = self._span("words", opened, builder.said(record.reply))
         yield Span("words", span.before, span.ids + self._tokenizer.encode(self._template.end))
+
+    def _action(self, builder: PromptBuilder, felt: Prompt, deed: Deed | None) -> Iterator[Span]:
+        """Whether anything is done; then, what."""
+        refrain, act = builder.acting()
+        yield self._span("action", felt, act if deed else refrain)
+        if deed:
+            yield self._span("action", felt.then(act), builder.deed_options([deed])[0])
 
     def text(self, prompt: Prompt) -> str:
         """A prompt as the text that becomes its ids."""

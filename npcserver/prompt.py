@@ -180,10 +180,6 @@ class PromptBuilder:
         """What may follow when something is done."""
         return [self.wording.space + deed.words + self.wording.close for deed in deeds]
 
-    def action_slot(self, deed: Deed | None) -> str:
-        """What follows the emotion, whole."""
-        return self._action_slot(deed.words if deed else None)
-
     def opening(self, emotion: str, deed: Deed | None) -> str:
         """The decided slots, after the name: ` (looking worried; shakes her head):`."""
         return self._opening(emotion, deed.words if deed else None)
