@@ -36,6 +36,7 @@ class Cast:
 
     scene: str
     npc: str
+    place: str
 
 
 @dataclass
@@ -117,6 +118,7 @@ async def _talker(
     rng: random.Random,
 ) -> list[Turn]:
     turns = []
+    await client.send("player.move", place=cast.place)
     await barrier.wait()
     if manner.pause[1] and not manner.together:
         await asyncio.sleep(rng.uniform(0, manner.pause[1]))  # players do not begin in step

@@ -1,7 +1,8 @@
-"""What a studio could use instead, given the same prompts: the engine alone, and llama.cpp's server.
+"""What a studio could use instead, on the same prompts: the engine alone, llama.cpp's server.
 
 Each runs in a process of its own, which is gone before the next begins.
 """
+# ruff: noqa: PLC0415 - each process imports what it runs
 
 import asyncio
 import json
@@ -65,7 +66,7 @@ def in_a_process(run: Callable[..., Outcome], *args: Any) -> Outcome:
 
 
 def engine_alone(folder: Path, work: Work, drawing: dict[str, Any], chunk: int) -> Outcome:
-    """OpenVINO GenAI's continuous batching, asked directly: no sockets, no scenes, no second process."""
+    """OpenVINO GenAI's continuous batching, asked directly: no sockets, no scenes."""
     import numpy as np
     import openvino as ov
     import openvino_genai as genai
@@ -138,7 +139,7 @@ def llama_cpp(gguf: Path, work: Work, drawing: dict[str, Any]) -> Outcome:
 
 
 async def _over_http(url: str, work: Work, drawing: dict[str, Any]) -> Outcome:
-    async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=600, trust_env=False) as client:
         for persona in work.personas:
             await _ask(client, persona, 1, drawing)
         outcome, begun = Outcome(), time.perf_counter()

@@ -26,6 +26,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,10 @@ PARTS = ("words", "decisions", "pauses", "together", "idle")
 def server(*, words_only: bool = False) -> Iterator[tuple[str, int]]:
     """A server of its own: its WebSocket URL, and its process id."""
     with tempfile.TemporaryDirectory() as data:
-        program = [str(HERE / "words_only.py"), "--tokens", str(TOKENS)]
-        if not words_only:
-            program = ["-m", "npcserver.cli", "serve"]
-        command = [sys.executable, *program, "--port", "0", "--data", data]
+        command = [str(Path(sys.executable).with_name("npcserver")), "serve"]
+        if words_only:
+            command = [sys.executable, str(HERE / "words_only.py"), "--tokens", str(TOKENS)]
+        command += ["--port", "0", "--data", data, "--scenes", str(HERE.parent / "scenes")]
         limits = {"NPCSERVER_CONNECTIONS_PER_ADDRESS": "9999", "NPCSERVER_INSTANCES": "999"}
         process = subprocess.Popen(  # noqa: S603
             command, stdout=subprocess.PIPE, text=True, env=os.environ | limits
@@ -85,18 +86,21 @@ def resident_bytes(pid: int) -> int:
 # ---- who talks to whom, and the prompts that makes -----------------------------------------------
 
 
-def cast(size: int) -> list[Cast]:
-    """As many to talk to as there are talkers, every character of the English scenes in turn."""
-    everybody = [
-        Cast(scene.id, npc) for scene in english_scenes().values() for npc in scene.characters
-    ]
-    return [everybody[number % len(everybody)] for number in range(size)]
-
-
-def english_scenes() -> dict[str, LoadedScene]:
+@cache
+def staged() -> dict[str, LoadedScene]:
     """The shipped scenes that the embedded model speaks."""
     scenes = load_scenes(HERE.parent / "scenes")
     return {name: each for name, each in scenes.items() if each.scene.language == "en"}
+
+
+def cast(size: int) -> list[Cast]:
+    """As many to talk to as there are talkers, every character in turn."""
+    everybody = [
+        Cast(scene.id, npc, next(m.place for m in scene.scene.cast if m.character == npc))
+        for scene in staged().values()
+        for npc in scene.characters
+    ]
+    return [everybody[number % len(everybody)] for number in range(size)]
 
 
 def work(
@@ -104,7 +108,7 @@ def work(
 ) -> Work:
     """The prompts that the server makes of these players' lines."""
     builders = {
-        each: PromptBuilder(english_scenes()[each.scene], each.npc, Settings().prompt_tokens)
+        each: PromptBuilder(staged()[each.scene], each.npc, Settings().prompt_tokens)
         for each in set(people)
     }
     return Work(
@@ -249,7 +253,7 @@ def run_idle(size: int, turns: int) -> dict[str, Any]:
 async def crowd_of(url: str, size: int) -> AsyncIterator[None]:
     """Listeners, eight to an instance."""
     async with AsyncExitStack() as stack:
-        await crowd(stack, url, next(iter(english_scenes())), size, 8)
+        await crowd(stack, url, next(iter(staged())), size, 8)
         yield
 
 
@@ -279,7 +283,7 @@ def machine() -> dict[str, Any]:
     """What it ran on, and which revision."""
     info = Path("/proc/cpuinfo").read_text()
     name = re.search(r"model name\s*: (.+)", info)
-    revision = subprocess.run(  # noqa: S603
+    revision = subprocess.run(
         ["git", "describe", "--always", "--dirty"],  # noqa: S607
         capture_output=True,
         text=True,

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--scenes", type=Path, default=Path("scenes"))
     options = parser.parse_args()
     choose = choice.choose
 
@@ -53,7 +54,7 @@ def main() -> None:
         return replace(chosen, engine=WordsOnly(chosen.engine, options.tokens))
 
     choice.choose = words_only  # type: ignore[assignment]
-    settings = load({"port": options.port, "data": options.data})
+    settings = load({"port": options.port, "data": options.data, "scenes": options.scenes})
     serving.run(
         settings,
         lambda url, *_: print(f"npcserver is ready: {url}", flush=True),

@@ -5,7 +5,7 @@ before any mask. So for each token that may come next a request of one token is 
 one. They share the prompt's cache, and all of a point's requests are one step.
 """
 
-import re
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +14,9 @@ import openvino_genai as genai
 from npcserver.engines.options import OptionTree, Path
 from npcserver.engines.vocabulary import Ids, Tokens
 from npcserver.engines.worker import Event
+
+CHEAP = 8
+"""As many tokens may be computed once more as cost less than a step of their own."""
 
 
 class Asker(Protocol):
@@ -27,8 +30,8 @@ class Asker(Protocol):
     def usage(self, ids: Ids) -> dict[str, int]:
         """Tokens of a prompt, and how many were computed before."""
 
-    def is_computed(self, ids: Ids) -> bool:
-        """All but the last few tokens are in the cache."""
+    def new_tokens(self, ids: Ids) -> int:
+        """How many tokens at the end are yet to be computed."""
 
 
 class Deciding:
@@ -52,7 +55,8 @@ class Deciding:
         self._path, tokens = self._forks[len(self._scores)]
         self._scores[self._path] = {}
         ids = [*self._prompt, *self._path]
-        at_once = len(tokens) if self._worker.is_computed(ids) else 1
+        again = (self._worker.new_tokens(ids) - 1) * (len(tokens) - 1)
+        at_once = len(tokens) if again <= CHEAP else 1
         self._waiting = list(tokens[at_once:])
         self._asked = {token: self._force(ids, token) for token in tokens[:at_once]}
 
@@ -90,7 +94,7 @@ class Deciding:
         held: dict[str, Any] = {}
         try:
             held["structured_output_config"] = genai.StructuredOutputConfig(
-                regex=re.escape(text.decode())
+                grammar=f"root ::= {json.dumps(text.decode(), ensure_ascii=False)}"
             )
             held["stop_token_ids"] = tokens.beginnings(text) - {token}
         except UnicodeDecodeError:

@@ -30,8 +30,8 @@ PROPERTIES = {"KV_CACHE_PRECISION": "f16"}
 sometimes the choice; with 16 bits it was 0.13 at most, and no slower. docs/log.md"""
 BLOCK = 32
 """Tokens in a block of OpenVINO's key-value cache on CPUs."""
-FEW = 4
-"""This many tokens are computed for every option sooner than one step is spent on them alone."""
+MOST_NEW = 10
+"""Further back than this nobody needs to know what is computed."""
 REMEMBERED_PROMPTS = 4096
 REMEMBERED_BLOCKS = 100_000
 
@@ -136,9 +136,13 @@ class OpenVinoWorker:
             _note(self._blocks, key, REMEMBERED_BLOCKS)
         return {"prompt_tokens": len(ids), "cached_tokens": cached, "completion_tokens": 0}
 
-    def is_computed(self, ids: Ids) -> bool:
-        """All but the last few tokens were asked for before, so most likely they are cached."""
-        return any(hash(tuple(ids[: len(ids) - new])) in self._computed for new in range(FEW + 1))
+    def new_tokens(self, ids: Ids) -> int:
+        """How many tokens at the end are yet to be computed, as far as can be told."""
+        computed = (
+            new for new in range(MOST_NEW) if hash(tuple(ids[: len(ids) - new])) in self._computed
+        )
+        # A prompt that is computed still needs its last token, to go on from.
+        return max(1, next(computed, MOST_NEW))
 
     # ---- commands ----------------------------------------------------------------------------
 
