@@ -24,12 +24,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 from load import Cast, Manner, Turn, crowd, line, summary, talk
 from rivals import Outcome, Work, engine_alone, in_a_process, llama_cpp
 
@@ -69,7 +71,10 @@ def server(*, words_only: bool = False) -> Iterator[tuple[str, int]]:
             told = next(
                 found for text in process.stdout if (found := re.search(r"http://\S+", text))
             )
-            yield told[0].replace("http", "ws", 1).rstrip("/"), process.pid
+            url = told[0].rstrip("/")
+            while not httpx.get(f"{url}/readyz", trust_env=False).json()["warm"]:
+                time.sleep(0.2)
+            yield url.replace("http", "ws", 1), process.pid
         finally:
             process.terminate()
             process.wait()
@@ -160,7 +165,6 @@ def run_words(
         people = cast(size)
         for pair in range(pairs):
             with server(words_only=True) as (url, _):
-                asyncio.run(talk(url, cast(2), Manner(turns=1)))  # nothing is cold
                 ours = summary(asyncio.run(talk(url, people, Manner(turns), seed=pair)))
             given = work(people, turns)
             alone = in_a_process(engine_alone, folder, given, drawing(), CHUNK)
@@ -187,7 +191,6 @@ def run_decisions(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
     rows = []
     for size in talkers:
         with server() as (url, _):
-            asyncio.run(talk(url, cast(2), Manner(turns=1)))
             told = summary(asyncio.run(talk(url, cast(size), Manner(turns))))
         rows.append(tell({"talkers": size, **told}))
     return rows
@@ -199,7 +202,6 @@ def run_pauses(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
     for size in talkers:
         for typing in (None, TYPING_S):
             with server() as (url, _):
-                asyncio.run(talk(url, cast(len(cast(12))), Manner(turns=1)))  # a warm scene
                 told = summary(asyncio.run(talk(url, cast(size), Manner(turns, PAUSE, typing))))
             rows.append(tell({"talkers": size, "typing": typing is not None, **told}))
     return rows
@@ -213,7 +215,6 @@ def run_together(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"talkers": size}
         for name, words_only in (("words", True), ("decisions", False)):
             with server(words_only=words_only) as (url, _):
-                asyncio.run(talk(url, cast(12), Manner(turns=1)))
                 row[name] = summary(asyncio.run(talk(url, people, manner)))
         given = work(people, turns, together=True)
         alone = in_a_process(engine_alone, models.resolve("embedded"), given, drawing(), CHUNK)
@@ -229,7 +230,6 @@ def run_together(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
 def run_idle(size: int, turns: int) -> dict[str, Any]:
     """Talkers alone, and beside players who only listen."""
     with server() as (url, pid):
-        asyncio.run(talk(url, cast(12), Manner(turns=1)))
         alone = summary(asyncio.run(talk(url, cast(8), Manner(turns, PAUSE))))
         before = resident_bytes(pid)
 

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from npcserver import __version__, connection, metrics
 from npcserver.api import admin, characters, openai, systemone
 from npcserver.config import Settings
-from npcserver.engines.base import Engine, Sampling
+from npcserver.engines.base import Sampling
 from npcserver.journal import Store
 from npcserver.library import LoadedScene, load_scenes
 from npcserver.lobby import Lobby
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="npcserver", version=__version__, lifespan=lifespan)
     app.state.settings = settings
-    _add_routes(app, scenes, served.engine)
+    _add_routes(app, scenes, served)
     app.include_router(openai.router(scenes, served.engine, settings, served.history))
     app.include_router(systemone.router(scenes, served.engine, settings))
     app.include_router(admin.router(served, settings))
@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _add_routes(app: FastAPI, scenes: Mapping[str, LoadedScene], engine: Engine) -> None:
+def _add_routes(app: FastAPI, scenes: Mapping[str, LoadedScene], served: Served) -> None:
     @app.websocket("/v1/scenes/{scene}/ws")
     async def play(socket: WebSocket, scene: str, instance: str = "main") -> None:
         await connection.serve(socket, app.state.lobby, scene, instance)
@@ -92,10 +92,15 @@ def _add_routes(app: FastAPI, scenes: Mapping[str, LoadedScene], engine: Engine)
 
     @app.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
-        """The model is loaded and can answer."""
-        status = engine.status()
+        """The model is loaded and can answer; `warm`: all it can compute beforehand, it has."""
+        status = served.engine.status()
         response.status_code = 200 if status.ready else 503
-        return {"ready": status.ready, "engine": status.engine, "model": status.model}
+        return {
+            "ready": status.ready,
+            "engine": status.engine,
+            "model": status.model,
+            "warm": served.is_warm,
+        }
 
     @app.get("/metrics")
     async def scrape() -> Response:

@@ -162,6 +162,12 @@ class PromptBuilder:
         """The part that never changes, alone."""
         return Prompt(self.persona, "", self.loaded.id, self.npc)
 
+    def foreseen(self) -> Iterator[Prompt]:
+        """How prompts go on from there with the first line of a conversation: with any example."""
+        for example in self.character.examples:
+            messages = (*self.persona, *self._primed(example))
+            yield Prompt(messages, "", self.loaded.id, self.npc)
+
     def emotions(self) -> tuple[str, list[str]]:
         """What to append before the emotion is decided, and what to decide among."""
         return self.wording.open, [
@@ -230,7 +236,7 @@ class PromptBuilder:
         line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
         recalled = self._recalled_facts(past.text)
         return (
-            *self._recalled_example(past.text, past.name),
+            *self._recalled_example(past.text),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
         )
 
@@ -246,10 +252,14 @@ class PromptBuilder:
         about = _without_names(self.character, text)
         return [facts[i] for i in relevance.rank(about, facts)[:RECALLED_FACTS]]
 
-    def _recalled_example(self, text: str, asker: str) -> list[Message]:
-        """The example that fits a line best, as if `asker` had said it before."""
+    def _recalled_example(self, text: str) -> list[Message]:
+        """The example that fits a line best."""
         best = recall_examples(self.character, text)[:1]
-        return [m for example in best * PRIMING for m in self._shown(example, asker)]
+        return [message for example in best for message in self._primed(example)]
+
+    def _primed(self, example: Example) -> list[Message]:
+        # Whoever asks now, a stranger asked it then: so it can be computed before anybody asks.
+        return PRIMING * self._shown(example, self.wording.stranger)
 
     def _shown(self, example: Example, asker: str) -> list[Message]:
         return [

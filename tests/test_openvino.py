@@ -157,6 +157,32 @@ def test_what_is_cached_and_what_stands_beside_it_changes_no_decision(running: R
     assert statistics.mean(moved) < 0.15
 
 
+def test_conversations_that_begin_alike_do_not_read_each_other(running: Running) -> None:
+    """Requests that go on from one partly filled block at the same time once shared it."""
+    decide = uncached(models.resolve("embedded"))
+    tokens = Tokens(genai.Tokenizer(models.resolve("embedded")))
+    lines = [
+        "Where is the map?",
+        "What is for dinner, and who cooks it?",
+        "Why is the bridge down?",
+    ]
+
+    async def main() -> None:
+        for filler in range(0, 32, 5):
+            sheet = Message("system", "Ada keeps the harbour." + " word" * filler)
+            await running.engine.warm(Prompt((sheet,), ""))
+            asked = [
+                Prompt((sheet, Message("user", f"Kit: {each}")), "Ada (looking") for each in lines
+            ]
+            together = await asyncio.gather(*(running.engine.decide(p, WORDS) for p in asked))
+            for each, got in zip(asked, together, strict=True):
+                ids = prompt_ids(each, TEMPLATES["script"], tokens)
+                true = decide(ids, [tokens.encode(word) for word in WORDS])
+                assert got.probabilities == pytest.approx(true, abs=0.06)
+
+    running.runner.run(main())
+
+
 def test_a_character_that_is_several_tokens_is_decided_too(running: Running) -> None:
     async def main() -> None:
         asked = Prompt((Message("user", "茶，茶，茶，茶，"),), "")

@@ -48,6 +48,16 @@ def test_the_least_likely_tokens_are_still_told_apart() -> None:
     )
 
 
+def test_what_is_unlikely_all_together_is_not_asked_about() -> None:
+    tree = OptionTree([[1, 2], [1, 3], [4, 5], [4, 6]])
+    assert tree.next_fork({}) == ()
+    scores = {(): {1: math.log(0.97), 4: math.log(0.03)}}
+    assert tree.next_fork(scores) == (1,)
+    scores[1,] = {2: math.log(0.5), 3: math.log(0.5)}
+    assert tree.next_fork(scores) is None
+    assert tree.probabilities(scores) == pytest.approx([0.485, 0.485, 0.015, 0.015])
+
+
 @given(
     st.lists(
         st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tuple),

@@ -42,23 +42,25 @@ class Deciding:
         self._worker = worker
         self._prompt = prompt
         self._tree = OptionTree(options)
-        self._forks = list(self._tree.forks.items())
         self._usage = worker.usage(prompt)
         self._scores: dict[Path, dict[int, float]] = {}
         self._asked: dict[int, Any] = {}
         self._waiting: list[int] = []
-        if self._forks:  # a single option is certain
-            self._next_fork()
+        self._next_fork()
 
-    def _next_fork(self) -> None:
+    def _next_fork(self) -> bool:
         """Ask for the next point's tokens; the first alone, where the prompt is yet to compute."""
-        self._path, tokens = self._forks[len(self._scores)]
-        self._scores[self._path] = {}
-        ids = [*self._prompt, *self._path]
+        path = self._tree.next_fork(self._scores)
+        if path is None:
+            return False
+        self._path, self._scores[path] = path, {}
+        tokens = self._tree.forks[path]
+        ids = [*self._prompt, *path]
         again = (self._worker.new_tokens(ids) - 1) * (len(tokens) - 1)
         at_once = len(tokens) if again <= CHEAP else 1
         self._waiting = list(tokens[at_once:])
         self._asked = {token: self._force(ids, token) for token in tokens[:at_once]}
+        return True
 
     def poll(self) -> Iterator[Event]:
         """Go on, or answer."""
@@ -76,9 +78,7 @@ class Deciding:
             ids = [*self._prompt, *self._path]
             self._asked = {token: self._force(ids, token) for token in self._waiting}
             self._waiting = []
-        elif len(self._scores) < len(self._forks):
-            self._next_fork()
-        else:
+        elif not self._next_fork():
             chances = self._tree.probabilities(self._scores)
             yield {"id": self.id, "probabilities": chances, "usage": self._usage}
 

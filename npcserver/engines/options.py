@@ -8,6 +8,8 @@ asked once a single option is left, and a long option has no handicap.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+UNLIKELY = 0.05
+"""Options that are less likely than this all together are not told apart; they share it evenly."""
 Ids = Sequence[int]
 Path = tuple[int, ...]
 
@@ -20,7 +22,7 @@ class OptionTree:
         self._options = [tuple(option) for option in options]
         everything = list(range(len(options)))
         self.forks: dict[Path, tuple[int, ...]] = dict(self._forks(everything, ()))
-        """The tokens that may come next, by the tokens that lead there; nearest first."""
+        """The tokens that may come next, by the tokens that lead there."""
 
     def _forks(self, left: list[int], path: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:
         while len(left) > 1:
@@ -43,11 +45,24 @@ class OptionTree:
     def _ended(self, left: list[int], path: Path) -> int | None:
         return next((option for option in left if self._options[option] == path), None)
 
+    def next_fork(self, scores: Mapping[Path, Mapping[int, float]]) -> Path | None:
+        """The next fork to ask the model about; None when all that matters is known."""
+        chances = self.probabilities(scores)
+        for path in self.forks.keys() - scores.keys():
+            through = (o for o, option in enumerate(self._options) if option[: len(path)] == path)
+            known = all(
+                path[:size] in scores for size in range(len(path)) if path[:size] in self.forks
+            )
+            if known and math.fsum(chances[option] for option in through) >= UNLIKELY:
+                return path
+        return None
+
     def probabilities(self, scores: Mapping[Path, Mapping[int, float]]) -> list[float]:
         """The probability of each option; they sum to one.
 
         Args:
-            scores: for each fork, the log-probability of each token that may come next.
+            scores: by fork, the log-probability of each token that may come next. Beyond a fork
+                that is missing all options are equally likely.
         """
         chances = [0.0] * len(self._options)
         self._share(list(range(len(self._options))), (), 1.0, scores, chances)
@@ -61,10 +76,11 @@ class OptionTree:
         scores: Mapping[Path, Mapping[int, float]],
         chances: list[float],
     ) -> None:
-        while len(left) > 1 and path not in scores:
+        while len(left) > 1 and path not in self.forks:
             path += tuple(self._next(left, len(path)))
-        if len(left) == 1:
-            chances[left[0]] = mass
+        if path not in scores or len(left) == 1:
+            for option in left:
+                chances[option] = mass / len(left)
             return
         ended = self._ended(left, path)
         shares, remaining = _shares(scores[path], may_end=ended is not None)
