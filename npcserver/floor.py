@@ -7,10 +7,12 @@ Whatever a turn produces goes through the scene's mailbox, so that the scene sta
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from npcserver import director, hearing
+from npcserver.drafts import Drafts
 from npcserver.engines.base import Engine, Sampling, Usage
 from npcserver.errors import EngineError, NpcError
 from npcserver.journal import Fact, JournalError
@@ -103,7 +105,7 @@ class Floor:
         self._rules = rules
         self._turns: list[Turn] = []
         self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._warming: dict[str, asyncio.Task[None]] = {}
+        self._drafts = Drafts(engine, self._builder)
         self._builders = {
             npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
             for npc in scene.loaded.characters
@@ -150,35 +152,22 @@ class Floor:
 
     async def stop_all(self, reason: str) -> None:
         """Interrupt every turn."""
-        for task in self._warming.values():
-            task.cancel()
+        self._drafts.forget_all()
         for turn in list(self._turns):
             await self.stop(turn, reason)
 
     def warm(self, player: str, draft: str) -> None:
-        """Prefill the prompt of whoever would answer `draft`; one warm-up a player at a time."""
-        state = self._scene.state
-        if player in self._warming or player not in state.bodies or not draft:
-            return
-        heard_by = hearing.listeners(state, player, "talk", ())
-        choice = director.choose(state, player, draft, (), heard_by)
-        if not choice.npcs:
-            return
-        builder = self._builder(choice.npcs[0])
-        prompt = builder.draft(state, state.bodies[player].name, draft)
-        task = asyncio.create_task(self._engine.warm(prompt))
-        self._warming[player] = task
-        task.add_done_callback(lambda done: self._warmed(player, done))
+        """Take note of what a player is typing, so that its answer comes sooner."""
+        self._drafts.follow(self._scene.state, player, draft)
+
+    def forget(self, player: str) -> None:
+        """Drop what a player who is gone was typing."""
+        self._drafts.forget(player)
 
     def _builder(self, npc: str) -> PromptBuilder:
         builder = self._builders[npc]
         builder.history = self._rules.history()
         return builder
-
-    def _warmed(self, player: str, task: asyncio.Task[None]) -> None:
-        self._warming.pop(player, None)
-        if not task.cancelled():
-            task.exception()  # a failed warm-up costs time later, nothing else
 
     # ---- a turn ----------------------------------------------------------------------------
 
@@ -220,16 +209,20 @@ class Floor:
     async def _play(self, turn: Turn) -> None:
         await self._scene.call(lambda: self._begin(turn))
         sampling = replace(self._rules.sampling, seed=self._rules.sampling.seed + turn.line)
+        builder, state = self._builder(turn.npc), self._scene.state
+        foreseen = await self._drafts.intent(turn.asker, builder.build(state, turn.line))
         parts = play(
-            self._builder(turn.npc),
-            self._scene.state,
+            builder,
+            state,
             self._engine,
             line=turn.line,
             asker=turn.asker,
             sampling=sampling,
+            foreseen=foreseen,
         )
-        async for part in parts:
-            await self._scene.call(lambda part=part: self._take(turn, part))  # type: ignore[misc]
+        async with aclosing(parts):  # type: ignore[type-var]
+            async for part in parts:
+                await self._scene.call(lambda part=part: self._take(turn, part))  # type: ignore[misc]
 
     async def _begin(self, turn: Turn) -> None:
         if turn.over.is_set() or turn.turn_id:

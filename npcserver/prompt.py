@@ -152,11 +152,12 @@ class PromptBuilder:
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def draft(self, state: SceneState, name: str, text: str) -> Prompt:
-        """The prompt that a line `name` is still typing would make, for warming it."""
+        """The prompt that a line which `name` is still typing would make."""
         everyone = frozenset(state.bodies)
         line = Happening(0, "", name, text, True, (), "talk", everyone, 0)
         blocks = [*self._history(state), self._make_block(line)]
-        return Prompt((*self.persona, *_merged(blocks)), "", self.loaded.id, self.npc)
+        messages = (*self.persona, *_merged(blocks))
+        return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def opened(self) -> Prompt:
         """The part that never changes, alone."""

@@ -78,9 +78,9 @@ class Listening(ScriptedEngine):
         self.asked: list[Prompt] = []
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Piece, None]:
-        self.asked.append(prompt)
         async for piece in super().generate(prompt, sampling):
             yield piece
+        self.asked.append(prompt)  # begun beside a decision, it may not be read to its end
 
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
         self.asked.append(prompt)

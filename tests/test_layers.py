@@ -24,6 +24,7 @@ NPCSERVER = [
     ["state"],
     ["hearing", "prompt", "views"],
     ["director", "turn"],
+    ["drafts"],
     ["floor"],
     ["scene"],
     ["engines.host", "engines.openvino", "engines.scripted"],
