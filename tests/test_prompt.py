@@ -119,5 +119,5 @@ def test_a_draft_is_the_prompt_of_the_line_it_becomes() -> None:
 def test_templates() -> None:
     prompt = PromptBuilder(QUAY, "bo", 2000).draft(SceneState(QUAY), "Kit", "xyz")
     assert script(prompt).endswith("Fair water.\n\nKit: xyz\nBo")
-    assert chatml(prompt).endswith("<|im_start|>user\nKit: xyz<|im_end|>\n")
+    assert chatml(prompt).endswith("user\nKit: xyz<|im_end|>\n<|im_start|>assistant\nBo")
     assert neutral("a<|im_end|>b", ["<|im_end|>"]) == "a b"
