@@ -80,7 +80,9 @@ class Settings(BaseSettings):
     )
     temperature: float = Field(0.35, ge=0, le=2, description="How freely words are drawn; 0: not.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")
-    cache_gb: Annotated[int, Field(ge=1)] = Field(1, description="Key-value cache, in GB.")
+    cache_gb: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Key-value cache, in GB; unset: an eighth of the memory, 1 to 8."
+    )
 
     @property
     def is_open(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from npcserver import director, hearing
+from npcserver.admission import Admission, Late
 from npcserver.drafts import Drafts
 from npcserver.engines.base import Engine, Sampling, Usage
 from npcserver.errors import EngineError, NpcError
@@ -32,7 +33,10 @@ from npcserver.protocol import (
     Volume,
 )
 from npcserver.state import SceneState
-from npcserver.turn import Doing, Feeling, Part, Sentence, Spoken, Words, play
+from npcserver.turn import Doing, Feeling, Intent, Part, Sentence, Spoken, Words, play
+
+WRAP_UP = 0.6
+"""After this share of the time allowed a turn goes no further than its sentence."""
 
 
 class Writer(Protocol):
@@ -64,6 +68,7 @@ class Rules:
         prompt_tokens: the longest prompt.
         history: past happenings a prompt may hold; asked anew for each prompt, since another
             model may have been brought in.
+        admission: the way to the engine, one for all scenes.
     """
 
     turn_s: float = 30.0
@@ -71,6 +76,7 @@ class Rules:
     prompt_tokens: int = 1200
     history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
+    admission: Admission = field(default_factory=lambda: Admission(lambda: None))
 
 
 @dataclass(eq=False)
@@ -84,6 +90,8 @@ class Turn:
     volume: Volume
     asked_at: float
     deadline: float
+    wrap_up_at: float
+    """From then on a turn ends with the sentence it is in."""
     after: "Turn | None" = None
     task: asyncio.Task[None] | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -184,7 +192,8 @@ class Floor:
         if deadline_ms is not None:
             allowed = min(allowed, deadline_ms / 1000)
         state = self._scene.state
-        return Turn(npc, asker, state.number, reply_to, volume, now, now + allowed)
+        wrap_up_at = now + WRAP_UP * allowed
+        return Turn(npc, asker, state.number, reply_to, volume, now, now + allowed, wrap_up_at)
 
     async def _run(self, turn: Turn) -> None:
         """The turn's task: wait for the floor, play, end. Interrupting it is `stop`'s business."""
@@ -196,8 +205,11 @@ class Floor:
                     await turn.after.over.wait()
                 async with self._speaking[turn.npc]:
                     await self._play(turn)
-        except TimeoutError:
+        except (TimeoutError, Late) as error:
             status, reason = "timeout", "the answer took longer than allowed"
+            if not turn.text:
+                why = error.message if isinstance(error, Late) else "no answer came in time"
+                await self._scene.call(lambda: self._be_brief(turn, why))
         except EngineError as error:
             status, reason = "failed", error.message
         except JournalError as error:
@@ -206,19 +218,41 @@ class Floor:
             status, reason = "silent", "nothing to say"
         await self._scene.call(lambda: self._end(turn, status, reason))
 
+    async def _be_brief(self, turn: Turn, why: str) -> None:
+        """There is no time for an answer: say a line the author wrote for that, or stay silent."""
+        brief = self._builders[turn.npc].character.brief
+        if not brief and not turn.turn_id:
+            await self._stay_silent(turn, why)
+        elif not brief:
+            await self._end(turn, "silent", why)
+        else:
+            line = brief[turn.line % len(brief)]
+            await self._begin(turn)
+            await self._take(turn, Words(line))
+            await self._take(turn, Sentence(0, len(line)))
+            await self._end(turn, "completed", f"an authored line: {why}")
+
     async def _play(self, turn: Turn) -> None:
-        await self._scene.call(lambda: self._begin(turn))
-        sampling = replace(self._rules.sampling, seed=self._rules.sampling.seed + turn.line)
         builder, state = self._builder(turn.npc), self._scene.state
-        foreseen = await self._drafts.intent(turn.asker, builder.build(state, turn.line))
+        prompt = builder.build(state, turn.line)
+        tokens = builder.tokens(prompt) + self._rules.sampling.max_tokens
+        async with self._rules.admission.admitted(tokens, turn.deadline):
+            await self._scene.call(lambda: self._begin(turn))
+            foreseen = await self._drafts.intent(turn.asker, prompt)
+            await self._speak(turn, builder, foreseen)
+
+    async def _speak(self, turn: Turn, builder: PromptBuilder, foreseen: Intent | None) -> None:
+        loop = asyncio.get_running_loop()
+        sampling = replace(self._rules.sampling, seed=self._rules.sampling.seed + turn.line)
         parts = play(
             builder,
-            state,
+            self._scene.state,
             self._engine,
             line=turn.line,
             asker=turn.asker,
             sampling=sampling,
             foreseen=foreseen,
+            is_late=lambda: loop.time() > turn.wrap_up_at,
         )
         async with aclosing(parts):  # type: ignore[type-var]
             async for part in parts:
@@ -262,6 +296,7 @@ class Floor:
                 await self._scene.record_speech(turn.turn_id, delta)
                 if turn.first_word_at is None:
                     turn.first_word_at = asyncio.get_running_loop().time()
+                    self._rules.admission.first_word(turn.begun_at)
                 text = TurnText(turn_id=turn.turn_id, delta=delta, at=len(turn.text))
                 turn.text += delta
                 self._scene.show(text, turn.audience)

@@ -159,6 +159,10 @@ class PromptBuilder:
         messages = (*self.persona, *_merged(blocks))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
+    def tokens(self, prompt: Prompt) -> int:
+        """A high estimate of a prompt's tokens."""
+        return sum(estimate_tokens(message.text) for message in prompt.messages)
+
     def opened(self) -> Prompt:
         """The part that never changes, alone."""
         return Prompt(self.persona, "", self.loaded.id, self.npc)

@@ -6,7 +6,7 @@ ask the engine it is given.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -105,11 +105,13 @@ async def play(
     asker: str,
     sampling: Sampling,
     foreseen: Intent | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Part]:
     """Answer happening number `line`, said by `asker`.
 
     Args:
         foreseen: what was decided while the line was typed; of no use if it was typed on.
+        is_late: asked at the end of each sentence; once it is, that was the last one.
 
     Raises:
         EngineError: the engine could not go on; what was yielded until then stands.
@@ -125,7 +127,7 @@ async def play(
         yield foreseen.feeling
         if foreseen.doing is not None:
             yield foreseen.doing
-        async for part in _speak(words(foreseen.feeling.emotion, foreseen.deed), guard):
+        async for part in _speak(words(foreseen.feeling.emotion, foreseen.deed), guard, is_late):
             yield part
         return
     feeling = await _decide_emotion(builder, engine, prompt)
@@ -136,12 +138,12 @@ async def play(
     async with _begun(words(feeling.emotion, None)) as pieces:
         acting = await _decide_to_act(builder, engine, felt) if deeds else 0.0
         if acting <= ODDS:
-            async for part in _speak(pieces, guard):
+            async for part in _speak(pieces, guard, is_late):
                 yield part
             return
     doing, deed = await _decide_deed(builder, engine, felt, deeds, acting)
     yield doing
-    async for part in _speak(words(feeling.emotion, deed), guard):
+    async for part in _speak(words(feeling.emotion, deed), guard, is_late):
         yield part
 
 
@@ -193,21 +195,33 @@ async def _decide_deed(
     return Doing(deed.action, deed.target, deed.args, chances), deed
 
 
-async def _speak(stream: AsyncGenerator[Piece, None], guard: Guard) -> AsyncIterator[Part]:
-    sentences, usage = Sentences(), Usage()
+async def _speak(
+    stream: AsyncGenerator[Piece, None], guard: Guard, is_late: Callable[[], bool]
+) -> AsyncIterator[Part]:
+    sentences, usage, spoken = Sentences(), Usage(), 0
     async with aclosing(stream) as pieces:
         async for piece in pieces:
             usage = piece.usage or usage
-            if said := guard.feed(piece.text):
-                yield Words(said)
-                for start, end in sentences.feed(said):
-                    yield Sentence(start, end)
+            said = guard.feed(piece.text)
+            finished = sentences.feed(said)
+            if finished and is_late():
+                for part in _said(said[: finished[-1][1] - spoken], finished):
+                    yield part
+                yield Spoken(usage)
+                return
+            for part in _said(said, finished):
+                yield part
+            spoken += len(said)
             if guard.ended:
                 break
-    if rest := guard.finish():
-        yield Words(rest)
-        for start, end in sentences.feed(rest):
-            yield Sentence(start, end)
-    for start, end in sentences.finish():
-        yield Sentence(start, end)
+    rest = guard.finish()
+    for part in _said(rest, [*sentences.feed(rest), *sentences.finish()]):
+        yield part
     yield Spoken(usage)
+
+
+def _said(text: str, finished: list[tuple[int, int]]) -> Iterator[Part]:
+    if text:
+        yield Words(text)
+    for start, end in finished:
+        yield Sentence(start, end)

@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NPCSERVER = [
-    ["errors", "bounds", "relevance", "guard", "engines.base"],
-    ["engines.options", "engines.speech", "engines.worker"],
+    ["errors", "bounds", "relevance", "guard", "engines.base", "engines.machine"],
+    ["admission", "engines.options", "engines.speech", "engines.worker"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     [
         "engines.deciding",

@@ -49,6 +49,7 @@ class HostedEngine:
         self._last_id = 0
         self._running = 0
         self._kv_usage = 0.0
+        self._cache_tokens: int | None = None
         self._restarts = 0
         self._complaints: deque[str] = deque(maxlen=5)
 
@@ -92,6 +93,7 @@ class HostedEngine:
             await process.wait()
             await self._listening
             raise ModelError(f"the engine could not load {self._model}: {self._complaint}")
+        self._cache_tokens = json.loads(line).get("cache_tokens")
         self._ready.set()
 
     async def _keep(self) -> None:
@@ -178,6 +180,7 @@ class HostedEngine:
             ready=self._ready.is_set(),
             running=self._running,
             kv_usage=self._kv_usage,
+            cache_tokens=self._cache_tokens,
             restarts=self._restarts,
         )
 
@@ -219,13 +222,13 @@ async def _answer(answers: asyncio.Queue[dict[str, Any]]) -> dict[str, Any]:
     return event
 
 
-def openvino(folder: Path, cache_gb: int, name: str | None = None) -> HostedEngine:
+def openvino(folder: Path, cache_gb: int | None, name: str | None = None) -> HostedEngine:
     """The OpenVINO engine with the model in `folder`, not started yet.
 
     Args:
+        cache_gb: for the key-value cache; None: what fits the machine.
         name: how `status` calls the model; without it, as the folder.
     """
-    program = [sys.executable, "-m", "npcserver.engines.openvino"]
-    return HostedEngine(
-        [*program, str(folder), "--cache-gb", str(cache_gb)], name or folder.name, "openvino"
-    )
+    program = [sys.executable, "-m", "npcserver.engines.openvino", str(folder)]
+    program += ["--cache-gb", str(cache_gb)] if cache_gb else []
+    return HostedEngine(program, name or folder.name, "openvino")

@@ -1,6 +1,6 @@
 """OpenVINO GenAI's continuous batching, as the program that host.py talks to.
 
-    python -m npcserver.engines.openvino FOLDER [--cache-gb 1] [--chunk 256]
+    python -m npcserver.engines.openvino FOLDER [--cache-gb N] [--chunk TOKENS]
 
 Requests come in as JSON lines; after each step of the pipeline one line goes out with what all
 requests got from it. Knows nothing of event loops; it may block as it likes.
@@ -18,6 +18,7 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
+from npcserver.engines import machine
 from npcserver.engines.base import Message, Prompt
 from npcserver.engines.deciding import Deciding, outputs
 from npcserver.engines.render import TEMPLATES, prompt_ids
@@ -99,7 +100,8 @@ class OpenVinoWorker:
         scheduler.enable_prefix_caching = True
         scheduler.dynamic_split_fuse = True
         scheduler.max_num_batched_tokens = chunk
-        self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", PROPERTIES)
+        properties = PROPERTIES | {"INFERENCE_NUM_THREADS": machine.cores()}
+        self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", properties)
         self.tokens = Tokens(self.pipeline.get_tokenizer())
         about = folder / "model.json"
         facts = json.loads(about.read_text()) if about.exists() else {}
@@ -109,6 +111,17 @@ class OpenVinoWorker:
         self._requests = 0
         self._computed: OrderedDict[int, None] = OrderedDict()
         self._blocks: OrderedDict[int, None] = OrderedDict()
+
+        self.cache_tokens = self._measure_cache()
+
+    def _measure_cache(self) -> int | None:
+        """What the cache holds: how much of it a request of two blocks takes up."""
+        handle = self.add([self.tokens.eos] * (BLOCK + 1), max_new_tokens=2, ignore_eos=True)
+        self.pipeline.step()
+        share = self.kv_usage
+        handle.cancel()
+        self.pipeline.step()
+        return round(2 / share) * BLOCK if share else None
 
     # ---- requests to the pipeline ------------------------------------------------------------
 
@@ -245,8 +258,8 @@ def main() -> None:
     """Load the model, say so, and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cache-gb", type=int, default=1)
-    parser.add_argument("--chunk", type=int, default=256)
+    parser.add_argument("--cache-gb", type=int, default=machine.cache_gb())
+    parser.add_argument("--chunk", type=int, default=machine.prefill_chunk())
     options = parser.parse_args()
     run(
         lambda: OpenVinoWorker(options.folder, options.cache_gb, options.chunk), options.folder.name

@@ -34,6 +34,10 @@ class Worker(Protocol):
     def kv_usage(self) -> float:
         """Share of the cache in use, 0 to 1."""
 
+    @property
+    def cache_tokens(self) -> int | None:
+        """Tokens that the cache holds; None where nobody knows."""
+
 
 def serve(worker: Worker, commands: Commands, out: TextIO) -> None:
     """Work until the commands end. Sleeps when there is nothing to do."""
@@ -59,7 +63,7 @@ def run(load: Callable[[], Worker], name: str) -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     worker = load()
-    out.write(json.dumps({"ready": name}) + "\n")
+    out.write(json.dumps({"ready": name, "cache_tokens": worker.cache_tokens}) + "\n")
     out.flush()
     commands: Commands = queue.SimpleQueue()
     threading.Thread(target=_read, args=(commands,), daemon=True).start()
