@@ -23,6 +23,7 @@ from npcserver.engines.base import (
     Sampling,
     Usage,
 )
+from npcserver.engines.sources import Source
 from npcserver.errors import EngineError, ModelError
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class HostedEngine:
             await process.wait()
             await self._listening
             raise ModelError(f"the engine could not load {self._model}: {self._complaint}")
+        self._complaints.clear()  # what it said while it loaded explains no later death
         self._ready.set()
 
     async def _keep(self) -> None:
@@ -229,3 +231,11 @@ def openvino(folder: Path, cache_gb: int, name: str | None = None) -> HostedEngi
     return HostedEngine(
         [*program, str(folder), "--cache-gb", str(cache_gb)], name or folder.name, "openvino"
     )
+
+
+def transformers(source: Source, cache_gb: int) -> HostedEngine:
+    """The transformers engine with the model and adapter of `source`, not started yet."""
+    program = [sys.executable, "-m", "npcserver.engines.torch_batching", source.place]
+    program += ["--cache-gb", str(cache_gb)]
+    program += ["--adapter", str(source.adapter)] if source.adapter else []
+    return HostedEngine(program, source.name, "transformers")
