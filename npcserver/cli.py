@@ -36,6 +36,7 @@ class Engine(StrEnum):
 
     auto = "auto"
     openvino = "openvino"
+    transformers = "transformers"
     scripted = "scripted"
 
 
@@ -126,6 +127,7 @@ def serve(
     with _friendly():
         from npcserver import serving
         from npcserver.config import load
+        from npcserver.engines import choice
 
         flags = {
             "scenes": scenes,
@@ -139,7 +141,7 @@ def serve(
         settings = load(flags, config)
         if pull and settings.engine != Engine.scripted:
             _pull(settings.model)
-        if settings.adapter and settings.engine != Engine.scripted:
+        if settings.adapter and choice.engine_of(settings) == Engine.openvino:
             _merge(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:

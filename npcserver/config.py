@@ -35,8 +35,10 @@ class Settings(BaseSettings):
     adapter: Path | None = Field(
         None, description="Folder of a fine-tuned adapter, merged into the model at start."
     )
-    engine: Literal["auto", "openvino", "scripted"] = Field(
-        "auto", description="What runs the model; `scripted` plays the scenes' own examples."
+    engine: Literal["auto", "openvino", "transformers", "scripted"] = Field(
+        "auto",
+        description="What runs the model; `scripted` plays the scenes' own examples. `auto` takes "
+        "`transformers` where torch finds a GPU, else `openvino`.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")

@@ -23,6 +23,7 @@ from npcserver.engines.base import (
     Sampling,
     Usage,
 )
+from npcserver.engines.sources import Source
 from npcserver.errors import EngineError, ModelError
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class HostedEngine:
             await self._listening
             raise ModelError(f"the engine could not load {self._model}: {self._complaint}")
         self._cache_tokens = json.loads(line).get("cache_tokens")
+        self._complaints.clear()  # what it said while it loaded explains no later death
         self._ready.set()
 
     async def _keep(self) -> None:
@@ -230,5 +232,15 @@ def openvino(folder: Path, cache_gb: int | None, name: str | None = None) -> Hos
         name: how `status` calls the model; without it, as the folder.
     """
     program = [sys.executable, "-m", "npcserver.engines.openvino", str(folder)]
-    program += ["--cache-gb", str(cache_gb)] if cache_gb else []
-    return HostedEngine(program, name or folder.name, "openvino")
+    return HostedEngine([*program, *_cache(cache_gb)], name or folder.name, "openvino")
+
+
+def transformers(source: Source, cache_gb: int | None) -> HostedEngine:
+    """The transformers engine with the model and adapter of `source`, not started yet."""
+    program = [sys.executable, "-m", "npcserver.engines.torch_batching", source.place]
+    program += ["--adapter", str(source.adapter)] if source.adapter else []
+    return HostedEngine([*program, *_cache(cache_gb)], source.name, "transformers")
+
+
+def _cache(gigabytes: int | None) -> list[str]:
+    return ["--cache-gb", str(gigabytes)] if gigabytes else []

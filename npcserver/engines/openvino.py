@@ -19,9 +19,9 @@ import openvino as ov
 import openvino_genai as genai
 
 from npcserver.engines import machine
-from npcserver.engines.base import Message, Prompt
+from npcserver.engines.asked import AskedBlocks, note
 from npcserver.engines.deciding import Deciding, outputs
-from npcserver.engines.render import TEMPLATES, prompt_ids
+from npcserver.engines.render import TEMPLATES, asked_ids
 from npcserver.engines.speech import Speech
 from npcserver.engines.vocabulary import Ids, Tokens
 from npcserver.engines.worker import Command, Event, run
@@ -34,7 +34,6 @@ BLOCK = 32
 MOST_NEW = 10
 """Further back than this nobody needs to know what is computed."""
 REMEMBERED_PROMPTS = 4096
-REMEMBERED_BLOCKS = 100_000
 
 
 @dataclass
@@ -110,7 +109,7 @@ class OpenVinoWorker:
         self._jobs: dict[int, Job] = {}
         self._requests = 0
         self._computed: OrderedDict[int, None] = OrderedDict()
-        self._blocks: OrderedDict[int, None] = OrderedDict()
+        self.usage = AskedBlocks(BLOCK).usage
 
         self.cache_tokens = self._measure_cache()
 
@@ -128,26 +127,12 @@ class OpenVinoWorker:
     def add(self, ids: Ids, **config: Any) -> Any:
         """Put ids (T,) into the pipeline; return the handle."""
         self._requests += 1
-        _note(self._computed, hash(tuple(ids)), REMEMBERED_PROMPTS)
+        note(self._computed, hash(tuple(ids)), REMEMBERED_PROMPTS)
         settings = genai.GenerationConfig(
             apply_chat_template=False, eos_token_id=self.tokens.eos, **config
         )
         tensor = ov.Tensor(np.array([ids], dtype=np.int64))
         return self.pipeline.add_request(self._requests, tensor, settings)
-
-    def usage(self, ids: Ids) -> dict[str, int]:
-        """Tokens of a prompt, and how many were computed before.
-
-        The pipeline does not tell what it found in its cache; this counts the leading blocks that
-        were asked for before, which is what it caches unless it had to make room.
-        """
-        cached, key, known = 0, 0, True
-        for start in range(0, len(ids) - BLOCK, BLOCK):
-            key = hash((key, *ids[start : start + BLOCK]))
-            known = known and key in self._blocks
-            cached += BLOCK * known
-            _note(self._blocks, key, REMEMBERED_BLOCKS)
-        return {"prompt_tokens": len(ids), "cached_tokens": cached, "completion_tokens": 0}
 
     def new_tokens(self, ids: Ids) -> int:
         """How many tokens at the end are yet to be computed, as far as can be told."""
@@ -213,16 +198,7 @@ class OpenVinoWorker:
         return Deciding(job, self, ids, options)
 
     def _prompt(self, command: Command, room: int) -> Ids:
-        """The prompt's ids (T,). Raises ValueError when it does not leave `room` tokens."""
-        messages = tuple(Message(role, text) for role, text in command["messages"])
-        prompt = Prompt(messages, command["opening"])
-        ids = prompt_ids(prompt, self._template, self.tokens)
-        if len(ids) + room > self._context:
-            raise ValueError(
-                f"the prompt has {len(ids)} tokens; with {room} to come, "
-                f"the model takes {self._context}"
-            )
-        return ids
+        return asked_ids(command, room, self._context, self._template, self.tokens)
 
     def step(self) -> list[Event]:
         """One step of the pipeline: what every job got from it."""
@@ -244,14 +220,6 @@ class OpenVinoWorker:
     def kv_usage(self) -> float:
         """Share of the cache in use, 0 to 1."""
         return float(self.pipeline.get_metrics().cache_usage) / 100
-
-
-def _note(seen: OrderedDict[int, None], key: int, most: int) -> None:
-    """Remember a key as the newest of at most `most`."""
-    seen[key] = None
-    seen.move_to_end(key)
-    if len(seen) > most:
-        seen.popitem(last=False)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TextIO
 
@@ -67,9 +68,15 @@ def run(load: Callable[[], Worker], name: str) -> None:
     out.flush()
     commands: Commands = queue.SimpleQueue()
     threading.Thread(target=_read, args=(commands,), daemon=True).start()
-    serve(worker, commands, out)
-    out.flush()
-    os._exit(0)  # a library's own threads may take seconds to end
+    code = 0
+    try:
+        serve(worker, commands, out)
+        out.flush()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # a library's own threads may take seconds to end, or never end
 
 
 def _read(commands: Commands) -> None:
