@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 THREADS = 2
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Outcome:
         return sum(answer.tokens for answer in self.answers) / self.seconds
 
 
-def in_a_process(run: Callable[..., Outcome], *args: Any) -> Outcome:
+def in_a_process(run: Callable[..., Result], *args: Any) -> Result:
     """Run a rival in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(run, *args).result()
