@@ -16,6 +16,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from finetune import folders
 from finetune.errors import RunError
 from npcserver import models
 from npcserver.engines.render import TEMPLATES, Template
@@ -69,7 +70,7 @@ class Base:
     @property
     def title(self) -> str:
         """Its name, without the folders of this machine."""
-        return self.name if self.name in models.KNOWN else self.folder.resolve().name
+        return self.name if self.name in models.KNOWN else Path(self.name).resolve().name
 
     @property
     def _gguf(self) -> dict[str, str]:
@@ -119,7 +120,7 @@ def find(name: str) -> Base:
     Raises:
         RunError: there is none that can be trained.
     """
-    folder = models.cache_folder() / name if name in models.KNOWN else Path(name)
+    folder = models.cache_folder() / name if name in models.KNOWN else folders.standing(Path(name))
     weights = [folder / GGUF] if (folder / GGUF).exists() else sorted(folder.glob("*.safetensors"))
     if name in models.KNOWN and not weights:
         raise RunError(f"the model {name!r} is not here yet; run: npcserver models pull {name}")

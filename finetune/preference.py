@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import DPOConfig, DPOTrainer
 
-from finetune import base, checkpoints, dataset, provenance
+from finetune import base, dataset, folders, provenance
 from finetune.base import Base
 from finetune.config import Recipe
 from finetune.errors import RunError
@@ -166,7 +166,7 @@ def _keep(recipe: Recipe, start: Base, model: Any) -> None:
         save_weights(recipe, start, model, model.state_dict(), folder)
         write_json(folder / "model.json", describe(recipe, start))
 
-    checkpoints.replace(recipe.out / BEST, write)
+    folders.replace(recipe.out / BEST, write)
 
 
 def _facts(

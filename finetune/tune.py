@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from finetune import base, checkpoints, curves, dataset, flops, provenance, tensorboard
+from finetune import base, checkpoints, curves, dataset, flops, folders, provenance, tensorboard
 from finetune.base import Base
 from finetune.checkpoints import Progress
 from finetune.config import Lora, Recipe
@@ -121,6 +121,7 @@ def claim(recipe: Recipe, data: Dataset) -> None:
                 f"{recipe.out} holds a run with another {', '.join(differing)}; "
                 "name another --out, or delete it"
             )
+        folders.settle(recipe.out / BEST)
         return
     if recipe.out.exists() and any(recipe.out.iterdir()):
         raise RunError(f"{recipe.out} is not empty and holds no run; name another --out")
@@ -187,7 +188,7 @@ def load_model(recipe: Recipe, start: Base, precision: str) -> Any:
     if recipe.method == "full":
         return model
     if recipe.adapter is not None:
-        return PeftModel.from_pretrained(model, recipe.adapter, is_trainable=True)
+        return PeftModel.from_pretrained(model, folders.standing(recipe.adapter), is_trainable=True)
     return with_adapter(model, recipe.lora, start)
 
 
@@ -219,7 +220,7 @@ def write_best(
         save_weights(recipe, start, plain, weights, folder)
         write_json(folder / "model.json", describe(recipe, start))
 
-    checkpoints.replace(recipe.out / BEST, write)
+    folders.replace(recipe.out / BEST, write)
 
 
 def save_weights(
@@ -315,6 +316,4 @@ def _speed(progress: Progress, per_token: float, accelerator: Accelerator) -> di
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file in one go."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.rename(path)
+    folders.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
