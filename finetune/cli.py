@@ -233,7 +233,7 @@ def train(
             "precision": precision and precision.value,
             "seed": seed,
         }
-        recipe = recipes.load(config, flags | recipes.assignments(settings or []))
+        recipe = recipes.load(config, flags, recipes.assignments(settings or []))
         if preference:
             _train_preference(recipe, cpu)
             return

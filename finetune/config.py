@@ -1,6 +1,8 @@
-"""A training recipe: a YAML file, then flags; the later wins. Knows no torch."""
+"""A training recipe: a YAML file, then flags, then --set; the later wins. Knows no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -127,17 +129,20 @@ class Recipe(_Part):
         return self.model_copy(update={"history_lines": min(MOST_HISTORY, longest_history)})
 
 
-def load(file: Path | None, flags: dict[str, Any]) -> Recipe:
+def load(
+    file: Path | None, flags: dict[str, Any], assigned: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
     """The recipe in force.
 
     Args:
         flags: by dotted name, `optimizer.learning_rate`; None means not given.
+        assigned: likewise, and goes before flags; here None is the value `null`.
 
     Raises:
         SettingError: something in it is wrong; the message names it.
     """
     values = _read(file) if file else {}
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None} | {**assigned}
     for name, value in given.items():
         _put(values, name, value)
     try:
@@ -153,7 +158,7 @@ def load(file: Path | None, flags: dict[str, Any]) -> Recipe:
 
 
 def assignments(given: list[str]) -> dict[str, Any]:
-    """`name=value` texts as flags; values are read as YAML.
+    """`name=value` texts by name; values are read as YAML.
 
     Raises:
         SettingError: one has no `=`, or a value that is not YAML.
