@@ -135,6 +135,18 @@ def test_what_was_said_before_goes(line: str, reply: str, reason: str | None) ->
     assert len(left) == (2 if reason else 3)
 
 
+@pytest.mark.parametrize("rating", ["good", "bad"])
+@pytest.mark.parametrize("reply", [f"{LONG}.", f"{LONG}, friend."])
+def test_the_twin_that_was_rated_stays(reply: str, rating: str) -> None:
+    plain = record("Take me over.", f"{LONG}.", source="test:1")
+    other = record("Is it far?", "No.", source="test:2")
+    rated = record("Take me over.", reply, source="test:3", rating=rating)
+    again = record("Take me over.", reply, source="test:4", rating="good")
+    left, dropped = without_duplicates([plain, other, rated, again])
+    assert left == [other, rated]
+    assert sorted(each.source for each in dropped) == ["test:1", "test:4"]
+
+
 def test_another_answer_to_a_long_question_stays() -> None:
     asked = f"{LONG}, {LONG.lower()}, or so says Ferdi, who was there; what do you say?"
     assert similarity(f"{asked} / Yes.", f"{asked} / No.") > 0.8
