@@ -4,7 +4,6 @@ Named as the server names models: `embedded`, or a folder as transformers saves 
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from transformers.utils import logging as transformers_logging
 
 from finetune import folders
 from finetune.errors import RunError
+from finetune.pieces import MODEL_FILE
 from npcserver import models
 from npcserver.engines.render import TEMPLATES, Template
 from npcserver.engines.vocabulary import special_texts
-
-GGUF = "weights.gguf"
-SENTENCEPIECE = "tokenizer.model"
+from npcserver.models import GGUF_FILE
 
 
 class TrainingTokenizer:
@@ -74,7 +72,7 @@ class Base:
 
     @property
     def _gguf(self) -> dict[str, str]:
-        return {"gguf_file": GGUF} if (self.folder / GGUF).exists() else {}
+        return {"gguf_file": GGUF_FILE} if (self.folder / GGUF_FILE).exists() else {}
 
     def tokenizer(self) -> TrainingTokenizer:
         """Its tokenizer, as prompts are rendered with it."""
@@ -96,8 +94,8 @@ class Base:
     def save_tokenizer(self, folder: Path) -> None:
         """Write its tokenizer into the folder of a model made from it."""
         self.transformers_tokenizer().save_pretrained(folder)
-        if (self.folder / SENTENCEPIECE).exists():
-            shutil.copy(self.folder / SENTENCEPIECE, folder / SENTENCEPIECE)
+        if (self.folder / MODEL_FILE).exists():
+            shutil.copy(self.folder / MODEL_FILE, folder / MODEL_FILE)
 
     def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
         """Its weights, de-quantised where they were, as transformers' PreTrainedModel."""
@@ -119,9 +117,11 @@ def find(name: str) -> Base:
 
     Raises:
         RunError: there is none that can be trained.
+        ModelError: its `model.json` is none.
     """
     folder = models.cache_folder() / name if name in models.KNOWN else folders.standing(Path(name))
-    weights = [folder / GGUF] if (folder / GGUF).exists() else sorted(folder.glob("*.safetensors"))
+    gguf = folder / GGUF_FILE
+    weights = [gguf] if gguf.exists() else sorted(folder.glob("*.safetensors"))
     if name in models.KNOWN and not weights:
         raise RunError(f"the model {name!r} is not here yet; run: npcserver models pull {name}")
     if not weights:
@@ -129,9 +129,7 @@ def find(name: str) -> Base:
             f"model {name!r}: neither one of {', '.join(models.KNOWN)} nor a folder that holds "
             "config.json and *.safetensors, as transformers saves a model"
         )
-    about = folder / "model.json"
-    facts = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
-    return Base(name, folder, digest(weights), facts)
+    return Base(name, folder, digest(weights), models.facts(folder))
 
 
 def digest(files: Sequence[Path]) -> str:

@@ -295,7 +295,7 @@ def scratch(
     out: Annotated[Path, typer.Option(help="Folder of the model; made.")],
     vocabulary: Annotated[int, typer.Option(min=300, help="Tokens.")] = 2000,
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 4,
-    width: Annotated[int, typer.Option(min=16, help="Width; a multiple of 4 heads.")] = 128,
+    width: Annotated[int, typer.Option(min=32, help="Width; a multiple of 32.")] = 128,
     context: Annotated[int, typer.Option(min=64, help="Longest prompt, in tokens.")] = 2048,
     steps: Annotated[int, typer.Option(min=0, help="Training steps on the text itself.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from finetune.records import NONE, Act, Record, Stage, Turn
+from finetune.records import NONE, PLAYER, Act, Record, Stage, Turn
 from npcserver.engines.base import Prompt
 from npcserver.engines.render import Template, Tokenizer, neutral, prompt_ids, prompt_text
 from npcserver.prompt import Deed, PromptBuilder
@@ -20,8 +20,6 @@ from npcserver.state import Body, Happening, SceneState
 
 Slot = Literal["emotion", "action", "words"]
 Ids = list[int]
-ASKER = "player"
-"""The id of whoever says the line, where no character of the scene does."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,8 @@ class Staging:
         if record.action is not None and staged.can_act:
             option = builder.deed_options([staged.deed] if staged.deed else [])[-1]
             yield self._span("action", prompt.then(opening + word), option)
-        close = builder.wording.close
-        said = close[len(close.rstrip()) :] + record.reply
-        span = self._span("words", prompt.then(builder.opening(word, staged.deed)), said)
+        opened = prompt.then(builder.opening(word, staged.deed))
+        span = self._span("words", opened, spoken(builder, record.reply))
         yield Span("words", span.before, span.ids + self._tokenizer.encode(self._template.end))
 
     def text(self, prompt: Prompt) -> str:
@@ -147,6 +144,12 @@ class Staging:
                     continue
                 weave(made, span, trunk, record.source)
         return made, too_long
+
+
+def spoken(builder: PromptBuilder, reply: str) -> str:
+    """A reply as it follows the prompt: after the space that ends what closes the emotion."""
+    close = builder.wording.close
+    return close[len(close.rstrip()) :] + reply
 
 
 def conversations(records: Iterable[Record]) -> list[list[Record]]:
@@ -178,7 +181,7 @@ def _shared(ids: Ids, persona: Ids) -> int:
 def asker_id(builder: PromptBuilder, record: Record) -> str:
     """Whose id says the line: a character's of that name, else the player's."""
     cast = builder.loaded.characters
-    return next((npc for npc, sheet in cast.items() if sheet.name == record.asker), ASKER)
+    return next((npc for npc, sheet in cast.items() if sheet.name == record.asker), PLAYER)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ FILE_TYPES = {
     "F16": gguf.LlamaFileType.MOSTLY_F16,
     "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
 }
-BLOCK = 32
+BLOCK = int(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0][0])
 """Weights in a block of Q8_0; rows that are not whole blocks are written as F16."""
 SPLITS = {("Digits", "ByteLevel"): "smollm", ("ByteLevel",): "gpt-2"}
 """GGUF's names for how text is cut before it is made of pieces."""

@@ -5,7 +5,6 @@ Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) by TRL's
 adapter that was trained on dialogue first.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from finetune import base, dataset, folders, provenance
 from finetune.base import Base
 from finetune.config import Recipe
 from finetune.errors import RunError
-from finetune.examples import Staging, stage_record
+from finetune.examples import Staging, spoken, stage_record
 from finetune.records import Preference
 from finetune.tune import (
     BEST,
@@ -94,12 +93,11 @@ def pair_texts(staging: Staging, start: Base, pair: Preference) -> dict[str, str
     builder = staging.builder(record)
     staged = stage_record(builder, record)
     opened = staged.prompt.then(builder.opening(staged.emotion_word, staged.deed))
-    lead = builder.wording.close[len(builder.wording.close.rstrip()) :]
     end = start.template.end
     return {
         "prompt": staging.text(opened),
-        "chosen": f"{lead}{record.reply}{end}",
-        "rejected": f"{lead}{pair.rejected}{end}",
+        "chosen": spoken(builder, record.reply) + end,
+        "rejected": spoken(builder, pair.rejected) + end,
     }
 
 
@@ -189,5 +187,5 @@ def _facts(
         "precision": precision,
         "steps": trainer.state.global_step,
         "losses": [entry["loss"] for entry in history],
-        "held_out": json.loads(json.dumps(told)),
+        "held_out": told,
     }

@@ -34,8 +34,6 @@ from npcserver.prompt import PROMPT_VERSION
 
 RUN = "run.json"
 BEST = "best"
-OVERFIT = 1.01
-"""A validation loss this many times the best one, while training's still falls, is over-fitting."""
 
 Prepare = Callable[[int, int], None]
 """Told how many of how many conversations have been made into examples."""
@@ -192,16 +190,20 @@ def load_model(recipe: Recipe, start: Base, precision: str) -> Any:
     return with_adapter(model, recipe.lora, start)
 
 
-def with_adapter(model: Any, lora: Lora, start: Base) -> PeftModel:
-    """The model with a new adapter, which alone is trained."""
-    wanted = LoraConfig(
+def adapter_config(lora: Lora) -> LoraConfig:
+    """A new adapter, as peft is told of it."""
+    return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.layers),
         task_type="CAUSAL_LM",
     )
-    adapted = get_peft_model(model, wanted)
+
+
+def with_adapter(model: Any, lora: Lora, start: Base) -> PeftModel:
+    """The model with a new adapter, which alone is trained."""
+    adapted = get_peft_model(model, adapter_config(lora))
     # Else the path of this machine's cache would be written into the adapter.
     adapted.peft_config["default"].base_model_name_or_path = start.title
     return adapted
@@ -260,7 +262,7 @@ def verdict(folder: Path, progress: Progress) -> str:
         return "never evaluated"
     last = told[-1]
     best = next((e for e in told if e["step"] == progress.best_step), last)
-    if last["loss"] > OVERFIT * best["loss"] and last["train_loss"] < best["train_loss"]:
+    if last["loss"] > run_page.OVERFIT * best["loss"] and last["train_loss"] < best["train_loss"]:
         return (
             f"over-fitted after step {best['step']}: from there the training loss fell from "
             f"{best['train_loss']:.3f} to {last['train_loss']:.3f} while the validation loss rose "

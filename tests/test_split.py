@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.augment import CHINESE_NAMES, augmented, rename
+from finetune.augment import CHINESE_NAMES, augmented
 from finetune.dataset import SPLITS
 from finetune.duplicates import shingles, similarity, without_duplicates
 from finetune.errors import DataError
-from finetune.formats.names import NAMES
+from finetune.formats.names import NAMES, renaming
 from finetune.records import Conversation, Dropped, Persona, Record, Stage, Turn, plain_stage
 from finetune.replies import MAX_HISTORY, records
 from finetune.split import Shares, check, identity, split
@@ -437,5 +437,6 @@ def test_a_name_that_is_a_word_is_replaced_only_as_a_name(
 )
 def test_names_are_replaced_as_words_and_all_at_once(text: str, changed: str) -> None:
     names = {"Kit": "Robin", "Robin": "Kit", "José": "Ana", "Dr. K.": "Dr. M"}
-    assert rename(text, names | {"Ann": "Zoe", "Ann Lee": "Bo"}) == changed
-    assert rename(text, {}) == text
+    names |= {"Ann": "Zoe", "Ann Lee": "Bo"}
+    assert renaming(names, exactly=True)(text) == changed
+    assert renaming({}, exactly=True)(text) == text

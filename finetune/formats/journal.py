@@ -15,15 +15,13 @@ from pydantic import ValidationError
 
 from finetune.formats.base import Faults, Read, Reader, explain
 from finetune.formats.names import public, renaming, unused
-from finetune.formats.scenes import PLAYER, stage_of
-from finetune.records import NONE, Act, Conversation, Dropped, Turn
+from finetune.formats.scenes import stage_of
+from finetune.records import MAX_TEXT, NONE, PLAYER, Act, Conversation, Dropped, Turn
 from npcserver.errors import SceneError
 from npcserver.journal import Entry, JournalError, Recording, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
 from npcserver.state import Happening, SceneState
-
-MAX_TEXT = 4000
 
 
 def reader(scenes: Path) -> Reader:
