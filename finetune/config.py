@@ -94,7 +94,7 @@ class Recipe(_Part):
     )
 
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 on a GPU, and on a CPU that computes it, is faster."
+        "auto", description="How numbers are computed; auto: bf16 on a GPU or a CPU with AMX."
     )
     attention: Literal["sdpa", "eager"] = Field("sdpa", description="Attention's way of computing.")
     checkpointing: bool = Field(False, description="Compute again what memory has no room for.")

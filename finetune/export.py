@@ -1,8 +1,8 @@
-"""A run → a model the server loads, in every form people ask for, and proof that it is the same.
+"""A run → a model the server loads, in several forms, each measured against the unmerged model.
 
 model.safetensors, config.json, tokenizer files
                 the adapter merged into the weights, as transformers loads it
-model-q8_0.gguf for llama.cpp and whatever reads its files
+model-q8_0.gguf the same in one file of 8-bit weights
 openvino_*.xml  what `npcserver serve --model FOLDER` loads
 model.json      what the server must know
 export.json     size, speed and loss of each form against the unmerged model
@@ -63,7 +63,8 @@ def export(run: Path, out: Path, tell: Tell = lambda step: None) -> list[Form]:
     """Write a run's best model to `out` in every form, and say what became of it.
 
     Raises:
-        RunError: the run is not finished, `out` is taken, or a form is not the same model.
+        RunError: the run has no model yet, `out` is taken, or the merged weights are not the same
+            model. The loss of the 8-bit forms is told, not judged.
     """
     recipe, start = read_run(run)
     if out.exists() and any(out.iterdir()):

@@ -38,7 +38,7 @@ class Options:
     """How to prepare.
 
     Args:
-        scenes: the folder of scenes that journals were played in.
+        scenes: the folder of scenes that journals and preferences name.
         copies: changed copies of each training conversation.
     """
 

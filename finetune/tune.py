@@ -128,12 +128,12 @@ def claim(recipe: Recipe, data: Dataset) -> None:
 
 
 def precision_of(recipe: Recipe, cpu: bool) -> str:
-    """`auto` resolved: bf16 where the device computes it natively."""
+    """`auto` resolved: bf16 on a GPU, and on a CPU that has AMX."""
     if recipe.precision != "auto":
         return recipe.precision
     if torch.cuda.is_available() and not cpu:
         return "bf16"
-    # Cleared by benchmarks/train.py: without AMX, bf16 on a CPU is emulated in part and no faster.
+    # Whether bf16 is any faster on a CPU without AMX was not measured.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 

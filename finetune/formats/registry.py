@@ -60,7 +60,7 @@ class Source:
     format: str
 
     def reader(self, played: Path) -> Reader:
-        """Its reader. Args: played: the folder of scenes that journals were played in."""
+        """Its reader. Args: played: the folder of scenes that a source may name."""
         made = PLAYED.get(self.format)
         return made(played) if made else READERS[self.format]
 
