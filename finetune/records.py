@@ -76,7 +76,10 @@ class Stage(_Value):
 
     @cached_property
     def id(self) -> str:
-        """A digest of everything the stage holds."""
+        """A digest of everything the stage holds.
+
+        Computed once, and model_copy would keep it: a changed stage is made anew.
+        """
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def loaded(self) -> LoadedScene:
