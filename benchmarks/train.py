@@ -29,7 +29,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from datasets import Dataset as Table
-from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -37,7 +36,7 @@ from finetune import base, dataset, flops, provenance
 from finetune.config import Recipe, load
 from finetune.examples import Example
 from finetune.train import Event, Run, Stepped, lay_out
-from finetune.tune import load_model, make_examples, precision_of
+from finetune.tune import adapter_config, load_model, make_examples, precision_of
 
 
 class Drawn(base.Base):
@@ -230,14 +229,7 @@ def _trl(
     precision = precision_of(recipe, options.cpu)
     half = precision == "bf16" and recipe.method == "lora"
     clock = _Clock()
-    lora, wanted = recipe.lora, recipe.optimizer
-    adapter = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.layers),
-        task_type="CAUSAL_LM",
-    )
+    wanted = recipe.optimizer
     with tempfile.TemporaryDirectory() as scratch:
         trainer = SFTTrainer(
             model=start.load(torch.bfloat16 if half else torch.float32),
@@ -258,7 +250,7 @@ def _trl(
             ),
             train_dataset=Table.from_list([_labelled(example) for example in examples]),
             processing_class=start.transformers_tokenizer(),
-            peft_config=adapter if recipe.method == "lora" else None,
+            peft_config=adapter_config(recipe.lora) if recipe.method == "lora" else None,
             callbacks=[clock],
         )
         trainer.train()

@@ -5,11 +5,10 @@ lacks a turn in between: what is answered and how stays as it was. Knows no file
 """
 
 import random
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from finetune.examples import conversations
-from finetune.formats.names import CJK, NAMES
+from finetune.formats.names import CJK, NAMES, renaming
 from finetune.records import Record, Stage, Turn
 from npcserver.prompt import WORDING
 
@@ -48,16 +47,17 @@ def _content(conversation: Sequence[Record]) -> list[tuple[str, str, list[Turn]]
 def _changed(conversation: Sequence[Record], stage: Stage, draw: random.Random) -> list[Record]:
     names = _names(conversation, stage, draw)
     kept = _remembered(conversation, draw)
-    said = {old: new for old, new in names.items() if _is_told_apart(old)}
+    told_apart = {old: new for old, new in names.items() if _is_told_apart(old)}
+    rename = renaming(told_apart, exactly=True)
     return [
         record.model_copy(
             update={
                 "history": [
-                    _renamed(turn, names, said) for turn in record.history if _key(turn) in kept
+                    _renamed(turn, names, rename) for turn in record.history if _key(turn) in kept
                 ],
                 "asker": names.get(record.asker, record.asker),
-                "line": rename(record.line, said),
-                "reply": rename(record.reply, said),
+                "line": rename(record.line),
+                "reply": rename(record.reply),
             }
         )
         for record in conversation
@@ -86,26 +86,12 @@ def _key(turn: Turn) -> tuple[str, str]:
     return turn.speaker, turn.text
 
 
-def _renamed(turn: Turn, names: dict[str, str], said: dict[str, str]) -> Turn:
+def _renamed(turn: Turn, names: dict[str, str], rename: Callable[[str], str]) -> Turn:
     name = names.get(turn.name, turn.name)
-    return turn.model_copy(update={"name": name, "text": rename(turn.text, said)})
+    return turn.model_copy(update={"name": name, "text": rename(turn.text)})
 
 
 def _is_told_apart(name: str) -> bool:
     """Whether a name in a text is surely one: no word as `Stranger`, no single Chinese sign."""
     words = {wording.stranger for wording in WORDING.values()}
     return name not in words and not (len(name) == 1 and CJK.search(name))
-
-
-def rename(text: str, names: dict[str, str]) -> str:
-    """A text with people's names replaced, where they stand as words of their own."""
-    if not names:
-        return text
-    longest_first = sorted(names, key=len, reverse=True)
-    found = re.compile("|".join(map(_as_word, longest_first)))
-    return found.sub(lambda match: names[match[0]], text)
-
-
-def _as_word(name: str) -> str:
-    """A pattern of a name. Chinese has no edges of words."""
-    return re.escape(name) if CJK.search(name) else rf"(?<!\w){re.escape(name)}(?!\w)"

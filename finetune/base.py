@@ -3,7 +3,6 @@
 Named as the server names models: `embedded`, or a folder as transformers saves it. Knows no data.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import Any
 
 import torch
 
+from finetune import folders
 from finetune.errors import RunError
+from finetune.pieces import MODEL_FILE
 from npcserver import models
 from npcserver.engines import torch_weights
 from npcserver.engines.render import TEMPLATES, Template
 from npcserver.engines.sources import digest, weights
 from npcserver.engines.vocabulary import special_texts
-
-SENTENCEPIECE = "tokenizer.model"
 
 
 class TrainingTokenizer:
@@ -66,7 +65,7 @@ class Base:
     @property
     def title(self) -> str:
         """Its name, without the folders of this machine."""
-        return self.name if self.name in models.KNOWN else self.folder.resolve().name
+        return self.name if self.name in models.KNOWN else Path(self.name).resolve().name
 
     def tokenizer(self) -> TrainingTokenizer:
         """Its tokenizer, as prompts are rendered with it."""
@@ -79,8 +78,8 @@ class Base:
     def save_tokenizer(self, folder: Path) -> None:
         """Write its tokenizer into the folder of a model made from it."""
         self.transformers_tokenizer().save_pretrained(folder)
-        if (self.folder / SENTENCEPIECE).exists():
-            shutil.copy(self.folder / SENTENCEPIECE, folder / SENTENCEPIECE)
+        if (self.folder / MODEL_FILE).exists():
+            shutil.copy(self.folder / MODEL_FILE, folder / MODEL_FILE)
 
     def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
         """Its weights, de-quantised where they were, as transformers' PreTrainedModel."""
@@ -92,8 +91,9 @@ def find(name: str) -> Base:
 
     Raises:
         RunError: there is none that can be trained.
+        ModelError: its `model.json` is none.
     """
-    folder = models.cache_folder() / name if name in models.KNOWN else Path(name)
+    folder = models.cache_folder() / name if name in models.KNOWN else folders.standing(Path(name))
     files = weights(folder)
     if name in models.KNOWN and not files:
         raise RunError(f"the model {name!r} is not here yet; run: npcserver models pull {name}")
@@ -102,6 +102,4 @@ def find(name: str) -> Base:
             f"model {name!r}: neither one of {', '.join(models.KNOWN)} nor a folder that holds "
             "config.json and *.safetensors, as transformers saves a model"
         )
-    about = folder / "model.json"
-    facts = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
-    return Base(name, folder, digest(files), facts)
+    return Base(name, folder, digest(files), models.facts(folder))

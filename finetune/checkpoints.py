@@ -1,12 +1,11 @@
 """What a run leaves on disk: where to go on from, the best model so far, its log.
 
-Everything is written beside its place and moved there, so a kill at any moment leaves either the
-old or the new. Knows nothing of data and losses.
+A checkpoint is written beside its place and moved there, and the one before it goes after that, so
+a kill at any moment leaves a whole one. Knows nothing of data and losses.
 """
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+
+from finetune import folders
 
 PROGRESS = "progress.json"
 
@@ -70,8 +71,7 @@ def save(accelerator: Accelerator, folder: Path, progress: Progress) -> None:
     accelerator.save_state(str(partial))
     if accelerator.is_main_process:
         (partial / PROGRESS).write_text(json.dumps(asdict(progress)))
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        partial.rename(target)  # free: a run goes on after the newest checkpoint, never before it
         for old in folder.glob("step-*"):
             if old != target:
                 shutil.rmtree(old)
@@ -88,16 +88,6 @@ def resume(accelerator: Accelerator, folder: Path) -> Progress:
     return Progress(**json.loads((found[-1] / PROGRESS).read_text()))
 
 
-def replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a new folder, and put it in the place of the old one."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
 class Log:
     """`log.jsonl`: one object a step and an evaluation, in order."""
 
@@ -105,7 +95,7 @@ class Log:
         """Go on after `last_step`; what a killed run had written beyond it is done again."""
         self._path = path
         kept = [entry for entry in read_log(path) if entry["step"] <= last_step]
-        path.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        folders.write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def add(self, entry: dict[str, Any]) -> None:
         """Write an entry, at once."""

@@ -100,7 +100,7 @@ def prepare(
         typer.Argument(help="Files and folders; `format:path` where the look does not tell."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; replaced if it is a data set.")],
-    scenes: Annotated[Path, typer.Option(help="Scenes that journals were played in.")] = Path(
+    scenes: Annotated[Path, typer.Option(help="Scenes of journals and preferences.")] = Path(
         "scenes"
     ),
     dev: Annotated[float, typer.Option(min=0, max=0.5, help="Share to validate with.")] = 0.05,
@@ -114,9 +114,9 @@ def prepare(
 ) -> None:
     """Read dialogue, clean it, split it without leakage, and say what is in it.
 
-    Formats: scene, chat, sharegpt, csv, card, light, persona_chat, cpdc, kdconv, journal. What is
-    wrong is told as [bold]file:line[/bold] and nothing is written; what is left out is counted by
-    reason. Look at [bold]index.html[/bold] in the folder.
+    Formats: scene, chat, sharegpt, csv, card, light, persona_chat, cpdc, kdconv, journal,
+    preference. What is wrong is told as [bold]file:line[/bold] and nothing is written; what is left
+    out is counted by reason. Look at [bold]index.html[/bold] in the folder.
     """
     with _friendly():
         from finetune.cleaning import Bounds
@@ -198,7 +198,7 @@ def train(
     rank: Annotated[int | None, typer.Option(help="Rank of the adapter.")] = None,
     rows: Annotated[int | None, typer.Option(help="Rows in a step, over all devices.")] = None,
     row_tokens: Annotated[int | None, typer.Option(help="Tokens computed at once.")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="bf16 is quicker on a GPU.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="auto: bf16 on a GPU.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of the recipe, `name=value`.")
@@ -233,7 +233,7 @@ def train(
             "precision": precision and precision.value,
             "seed": seed,
         }
-        recipe = recipes.load(config, flags | recipes.assignments(settings or []))
+        recipe = recipes.load(config, flags, recipes.assignments(settings or []))
         if preference:
             _train_preference(recipe, cpu)
             return
@@ -264,7 +264,7 @@ def export(
     """Merge a run's best adapter into its base, and write every form people ask for.
 
     transformers' safetensors, a GGUF file, and the form that [bold]npcserver serve --model[/bold]
-    loads; with the size, speed and loss of each against the unmerged model.
+    loads; with the size and loss of each beside the unmerged model's, and the speed of the last.
     """
     with _friendly():
         from rich.console import Console
@@ -295,7 +295,7 @@ def scratch(
     out: Annotated[Path, typer.Option(help="Folder of the model; made.")],
     vocabulary: Annotated[int, typer.Option(min=300, help="Tokens.")] = 2000,
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 4,
-    width: Annotated[int, typer.Option(min=16, help="Width; a multiple of 4 heads.")] = 128,
+    width: Annotated[int, typer.Option(min=32, help="Width; a multiple of 32.")] = 128,
     context: Annotated[int, typer.Option(min=64, help="Longest prompt, in tokens.")] = 2048,
     steps: Annotated[int, typer.Option(min=0, help="Training steps on the text itself.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,

@@ -1,6 +1,8 @@
-"""A training recipe: a YAML file, then flags; the later wins. Knows no torch."""
+"""A training recipe: a YAML file, then flags, then --set; the later wins. Knows no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -92,7 +94,7 @@ class Recipe(_Part):
     )
 
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 on a GPU, and on a CPU that computes it, is faster."
+        "auto", description="How numbers are computed; auto: bf16 on a GPU or a CPU with AMX."
     )
     attention: Literal["sdpa", "eager"] = Field("sdpa", description="Attention's way of computing.")
     checkpointing: bool = Field(False, description="Compute again what memory has no room for.")
@@ -127,17 +129,20 @@ class Recipe(_Part):
         return self.model_copy(update={"history_lines": min(MOST_HISTORY, longest_history)})
 
 
-def load(file: Path | None, flags: dict[str, Any]) -> Recipe:
+def load(
+    file: Path | None, flags: dict[str, Any], assigned: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
     """The recipe in force.
 
     Args:
         flags: by dotted name, `optimizer.learning_rate`; None means not given.
+        assigned: likewise, and goes before flags; here None is the value `null`.
 
     Raises:
         SettingError: something in it is wrong; the message names it.
     """
     values = _read(file) if file else {}
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None} | {**assigned}
     for name, value in given.items():
         _put(values, name, value)
     try:
@@ -153,7 +158,7 @@ def load(file: Path | None, flags: dict[str, Any]) -> Recipe:
 
 
 def assignments(given: list[str]) -> dict[str, Any]:
-    """`name=value` texts as flags; values are read as YAML.
+    """`name=value` texts by name; values are read as YAML.
 
     Raises:
         SettingError: one has no `=`, or a value that is not YAML.

@@ -10,7 +10,6 @@ preferences.jsonl
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from finetune import folders
 from finetune.errors import DataError
 from finetune.records import Preference, Record, Stage
 
@@ -69,20 +69,20 @@ def save(data: Dataset, folder: Path, pages: Mapping[str, str]) -> Dataset:
         DataError: there is something in `folder` that is no data set.
     """
     claim(folder, pages)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        built = Path(scratch) / "built"
-        built.mkdir()
+    about = dict(data.about)
+
+    def write(built: Path) -> None:
         _write(built / STAGES, data.stages.values())
         for split in SPLITS:
             _write(built / f"{split}.jsonl", data.splits[split])
         _write(built / PREFERENCES, data.preferences)
-        about = {**data.about, "sha256": _digest(built)}
+        about["sha256"] = _digest(built)
         told = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
         (built / ABOUT).write_text(told, encoding="utf-8")
         for name, text in pages.items():
             (built / name).write_text(text, encoding="utf-8")
-        _swap(folder, built, Path(scratch) / "old")
+
+    folders.replace(folder, write)
     return replace(data, about=about)
 
 
@@ -97,24 +97,13 @@ def claim(folder: Path, pages: Iterable[str]) -> None:
         raise DataError(f"{folder / strange[0]}:1: is no part of a data set; move it elsewhere")
 
 
-def _swap(folder: Path, built: Path, old: Path) -> None:
-    """Put `built` in the place of `folder`, which goes to `old`."""
-    if folder.exists():
-        folder.rename(old)
-    try:
-        built.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
-
-
 def load(folder: Path) -> Dataset:
     """Read a data set.
 
     Raises:
         DataError: it is not one, or was changed since it was prepared.
     """
+    folder = folders.standing(folder)
     about_file = folder / ABOUT
     if not about_file.exists():
         raise DataError(f"{folder}:1: holds no {ABOUT}; make a data set with: finetune prepare")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from finetune.records import NONE, Act, Record, Stage, Turn
+from finetune.records import NONE, PLAYER, Act, Record, Stage, Turn
 from npcserver.engines.base import Prompt
 from npcserver.engines.render import Template, Tokenizer, neutral, prompt_ids, prompt_text
 from npcserver.prompt import Deed, PromptBuilder
@@ -20,8 +20,6 @@ from npcserver.state import Body, Happening, SceneState
 
 Slot = Literal["emotion", "action", "words"]
 Ids = list[int]
-ASKER = "player"
-"""The id of whoever says the line, where no character of the scene does."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def _shared(ids: Ids, persona: Ids) -> int:
 def asker_id(builder: PromptBuilder, record: Record) -> str:
     """Whose id says the line: a character's of that name, else the player's."""
     cast = builder.loaded.characters
-    return next((npc for npc, sheet in cast.items() if sheet.name == record.asker), ASKER)
+    return next((npc for npc, sheet in cast.items() if sheet.name == record.asker), PLAYER)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A run → a model the server loads, in every form people ask for, and proof that it is the same.
+"""A run → a model the server loads, in several forms, each measured against the unmerged model.
 
 model.safetensors, config.json, tokenizer files
                 the adapter merged into the weights, as transformers loads it
-model-q8_0.gguf for llama.cpp and whatever reads its files
+model-q8_0.gguf the same in one file of 8-bit weights
 openvino_*.xml  what `npcserver serve --model FOLDER` loads
 model.json      what the server must know
 export.json     size, speed and loss of each form against the unmerged model
@@ -20,7 +20,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from finetune import base, dataset, provenance
+from finetune import base, dataset, folders, provenance
 from finetune.base import Base
 from finetune.config import Recipe
 from finetune.errors import RunError
@@ -63,7 +63,8 @@ def export(run: Path, out: Path, tell: Tell = lambda step: None) -> list[Form]:
     """Write a run's best model to `out` in every form, and say what became of it.
 
     Raises:
-        RunError: the run is not finished, `out` is taken, or a form is not the same model.
+        RunError: the run has no model yet, `out` is taken, or the merged weights are not the same
+            model. The loss of the 8-bit forms is told, not judged.
     """
     recipe, start = read_run(run)
     if out.exists() and any(out.iterdir()):
@@ -88,12 +89,12 @@ def read_run(run: Path) -> tuple[Recipe, Base]:
     Raises:
         RunError: it is none, has no model yet, or the model it started from is another now.
     """
-    about = run / RUN
-    if not about.exists() or not (run / BEST / "model.json").exists():
+    about, kept = run / RUN, folders.standing(run / BEST) / "model.json"
+    if not about.exists() or not kept.exists():
         raise RunError(f"{run}: holds no run with a model; name the --out of finetune train")
     recipe = Recipe.model_validate(json.loads(about.read_text(encoding="utf-8"))["recipe"])
     start = base.find(recipe.model)
-    told = json.loads((run / BEST / "model.json").read_text(encoding="utf-8"))["base"]["sha256"]
+    told = json.loads(kept.read_text(encoding="utf-8"))["base"]["sha256"]
     if told != start.sha256:
         raise RunError(
             f"{run}: was trained from weights with the digest {told[:12]}…; "
@@ -106,17 +107,17 @@ def _build(
     run: Path, built: Path, recipe: Recipe, start: Base, examples: Sequence[Example], tell: Tell
 ) -> list[Form]:
     tell("merging")
-    forms = []
+    best, forms = folders.standing(run / BEST), []
     if recipe.method == "lora":
-        adapted = PeftModel.from_pretrained(start.load(torch.float32), run / BEST)
-        forms.append(Form("adapter", size(run / BEST), loss(adapted, examples, recipe)))
+        adapted = PeftModel.from_pretrained(start.load(torch.float32), best)
+        forms.append(Form("adapter", size(best), loss(adapted, examples, recipe)))
         model = adapted.merge_and_unload()
     else:
-        model = base.find(str(run / BEST)).load(torch.float32)
+        model = base.find(str(best)).load(torch.float32)
     merged = loss(model, examples, recipe)
     model.save_pretrained(built)
     start.save_tokenizer(built)
-    shutil.copy(run / BEST / "model.json", built / "model.json")
+    shutil.copy(best / "model.json", built / "model.json")
     forms.append(Form("safetensors", size(built), merged))
     if abs(forms[0].loss - merged) > MERGED_WITHIN:
         raise RunError(

@@ -1,4 +1,4 @@
-"""A Llama as transformers saves it → one GGUF file, as llama.cpp and OpenVINO GenAI read it.
+"""A Llama as transformers saves it → one GGUF file, as OpenVINO GenAI and transformers read it.
 
 Knows the two vocabularies such models come with: SentencePiece's, and byte-level BPE. What it
 cannot write exactly it refuses; it never leaves something out.
@@ -27,7 +27,7 @@ FILE_TYPES = {
     "F16": gguf.LlamaFileType.MOSTLY_F16,
     "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
 }
-BLOCK = 32
+BLOCK = int(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0][0])
 """Weights in a block of Q8_0; rows that are not whole blocks are written as F16."""
 SPLITS = {("Digits", "ByteLevel"): "smollm", ("ByteLevel",): "gpt-2"}
 """GGUF's names for how text is cut before it is made of pieces."""
@@ -36,8 +36,8 @@ SPLITS = {("Digits", "ByteLevel"): "smollm", ("ByteLevel",): "gpt-2"}
 def write_gguf(folder: Path, target: Path, quantisation: Quantisation = "Q8_0") -> None:
     """Write a model's weights, shape and tokenizer into one file.
 
-    A SentencePiece vocabulary says that no space is put before a text. llama.cpp heeds that;
-    transformers 5.23, reading the file back, puts one all the same.
+    A SentencePiece vocabulary says that no space is put before a text; transformers 5.23, reading
+    the file back, puts one all the same.
 
     Args:
         folder: `config.json`, `*.safetensors` and the tokenizer's files.

@@ -5,7 +5,6 @@ Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) by TRL's
 adapter that was trained on dialogue first.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import DPOConfig, DPOTrainer
 
-from finetune import base, checkpoints, dataset, provenance
+from finetune import base, dataset, folders, provenance
 from finetune.base import Base
 from finetune.config import Recipe
 from finetune.errors import RunError
@@ -165,7 +164,7 @@ def _keep(recipe: Recipe, start: Base, model: Any) -> None:
         save_weights(recipe, start, model, model.state_dict(), folder)
         write_json(folder / "model.json", describe(recipe, start))
 
-    checkpoints.replace(recipe.out / BEST, write)
+    folders.replace(recipe.out / BEST, write)
 
 
 def _facts(
@@ -188,5 +187,5 @@ def _facts(
         "precision": precision,
         "steps": trainer.state.global_step,
         "losses": [entry["loss"] for entry in history],
-        "held_out": json.loads(json.dumps(told)),
+        "held_out": told,
     }

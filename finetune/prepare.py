@@ -38,7 +38,7 @@ class Options:
     """How to prepare.
 
     Args:
-        scenes: the folder of scenes that journals were played in.
+        scenes: the folder of scenes that journals and preferences name.
         copies: changed copies of each training conversation.
     """
 
@@ -126,6 +126,7 @@ def _read(
 ) -> list[Record]:
     """The clean records of one source."""
     found: list[Record] = []
+    builders: dict[tuple[str, str], PromptBuilder] = {}
     step = f"reading {source.path.name}"
     for number, read in enumerate(source.reader(options.scenes)(source.path, faults)):
         tell(step, number)
@@ -138,7 +139,7 @@ def _read(
             continue
         stages[cleaned.stage.id] = cleaned.stage
         for each in records(cleaned):
-            fitting = _fitting(each, cleaned.stage) if isinstance(each, Record) else each
+            fitting = _fitting(each, cleaned.stage, builders) if isinstance(each, Record) else each
             if isinstance(fitting, Record):
                 found.append(fitting)
             else:
@@ -146,12 +147,21 @@ def _read(
     return found
 
 
-def _fitting(record: Record, stage: Stage) -> Record | Dropped:
-    """The record, if its scene allows what it says was done."""
+def _fitting(
+    record: Record, stage: Stage, builders: dict[tuple[str, str], PromptBuilder]
+) -> Record | Dropped:
+    """The record, if its scene allows what it says was done.
+
+    Args:
+        builders: those made so far, by stage and character.
+    """
     if not isinstance(record.action, Act):
         return record
+    key = record.stage, record.character
+    if key not in builders:
+        builders[key] = PromptBuilder(stage.loaded(), record.character, budget=0)
     try:
-        stage_record(PromptBuilder(stage.loaded(), record.character, budget=0), record)
+        stage_record(builders[key], record)
     except Misfit as error:
         return Dropped(source=record.source, reason=str(error))
     return record

@@ -12,9 +12,9 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "numpy")
 
 
 def revision() -> str:
-    """The git revision of this code, `+changes` where files differ from it; `unknown` without git.
+    """The git revision of this code, `+changes` where files differ from it.
 
-    An installed package has no repository around it; then it is the package's version.
+    Without git, or without a repository around it, it is the package's version.
     """
     here = Path(__file__).parent
     told = [_git(here, "rev-parse", "HEAD"), _git(here, "status", "--porcelain", "--", ".")]

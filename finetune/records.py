@@ -6,6 +6,7 @@ record is one reply in it with everything its prompt is built from. Knows no fil
 
 import hashlib
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,12 @@ from npcserver.library import LoadedScene
 from npcserver.sheets import CastMember, Character, Emotion, Example, Id, Place, Scene
 
 CHINESE = re.compile(r"[\u3400-\u9fff]")
-Words = Annotated[str, Field(min_length=1, max_length=4000)]
+MAX_TEXT = 4000
+Words = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 NONE: Literal["none"] = "none"
+PLAYER = "player"
+"""The id of whoever speaks to a character and is none."""
 Rating = Literal["good", "bad"]
 
 
@@ -70,9 +74,12 @@ class Stage(_Value):
     scene: Scene
     characters: dict[Id, Persona]
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """A digest of everything the stage holds."""
+        """A digest of everything the stage holds.
+
+        Computed once, and model_copy would keep it: a changed stage is made anew.
+        """
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def loaded(self) -> LoadedScene:

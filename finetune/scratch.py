@@ -17,14 +17,13 @@ from transformers.utils import logging as transformers_logging
 
 from finetune.config import Optimizer
 from finetune.errors import DataError, RunError
+from finetune.gguf_form import BLOCK
 from finetune.pieces import MODEL_FILE, SPECIALS, Document, ModelType, train_pieces, wrapped
 from finetune.train import learning_rate, make_optimizer
 
 Progress = Callable[[int, float], None]
 """Told each step made, counted from 1, and its loss in nats a token."""
 
-BLOCK = 32
-"""Weights in a block of the 8-bit form; rows must be whole blocks."""
 OPTIMIZER = Optimizer(learning_rate=3e-3, weight_decay=0.1)
 
 
@@ -152,7 +151,7 @@ def _train(
 ) -> None:
     """Next-token training on windows drawn from the corpus's ids (N,)."""
     window = min(window, len(ids) - 1)
-    optimizer = make_optimizer(wanted, model.parameters(), torch.device("cpu"))
+    optimizer = make_optimizer(wanted, model.parameters())
     model.train()
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -112,7 +112,7 @@ class Run:
         self._tell = tell if accelerator.is_main_process else _silent
         trained = [value for value in model.parameters() if value.requires_grad]
         self._sizes = sum(v.numel() for v in trained), sum(v.numel() for v in model.parameters())
-        optimizer = make_optimizer(recipe.optimizer, trained, accelerator.device)
+        optimizer = make_optimizer(recipe.optimizer, trained)
         self._model, self._optimizer = accelerator.prepare(model, optimizer)
         checkpoints.keep_trained_only(accelerator)
         self._folder = recipe.out / "checkpoints"
@@ -276,7 +276,7 @@ def _silent(event: Event) -> None:
 
 
 def make_optimizer(
-    wanted: Optimizer, weights: Iterable[torch.nn.Parameter], device: torch.device
+    wanted: Optimizer, weights: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
     """The optimiser; norms and biases do not decay, as is usual."""
     weights = list(weights)

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from finetune import base, checkpoints, curves, dataset, flops, provenance, tensorboard
+from finetune import base, checkpoints, curves, dataset, flops, folders, provenance, tensorboard
 from finetune.base import Base
 from finetune.checkpoints import Progress
 from finetune.config import Lora, Recipe
@@ -34,8 +34,6 @@ from npcserver.prompt import PROMPT_VERSION
 
 RUN = "run.json"
 BEST = "best"
-OVERFIT = 1.01
-"""A validation loss this many times the best one, while training's still falls, is over-fitting."""
 
 Prepare = Callable[[int, int], None]
 """Told how many of how many conversations have been made into examples."""
@@ -121,6 +119,7 @@ def claim(recipe: Recipe, data: Dataset) -> None:
                 f"{recipe.out} holds a run with another {', '.join(differing)}; "
                 "name another --out, or delete it"
             )
+        folders.settle(recipe.out / BEST)
         return
     if recipe.out.exists() and any(recipe.out.iterdir()):
         raise RunError(f"{recipe.out} is not empty and holds no run; name another --out")
@@ -129,12 +128,12 @@ def claim(recipe: Recipe, data: Dataset) -> None:
 
 
 def precision_of(recipe: Recipe, cpu: bool) -> str:
-    """`auto` resolved: bf16 where the device computes it natively."""
+    """`auto` resolved: bf16 on a GPU, and on a CPU that has AMX."""
     if recipe.precision != "auto":
         return recipe.precision
     if torch.cuda.is_available() and not cpu:
         return "bf16"
-    # Cleared by benchmarks/train.py: without AMX, bf16 on a CPU is emulated in part and no faster.
+    # Whether bf16 is any faster on a CPU without AMX was not measured.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
@@ -187,20 +186,24 @@ def load_model(recipe: Recipe, start: Base, precision: str) -> Any:
     if recipe.method == "full":
         return model
     if recipe.adapter is not None:
-        return PeftModel.from_pretrained(model, recipe.adapter, is_trainable=True)
+        return PeftModel.from_pretrained(model, folders.standing(recipe.adapter), is_trainable=True)
     return with_adapter(model, recipe.lora, start)
 
 
-def with_adapter(model: Any, lora: Lora, start: Base) -> PeftModel:
-    """The model with a new adapter, which alone is trained."""
-    wanted = LoraConfig(
+def adapter_config(lora: Lora) -> LoraConfig:
+    """A new adapter, as peft is told of it."""
+    return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.layers),
         task_type="CAUSAL_LM",
     )
-    adapted = get_peft_model(model, wanted)
+
+
+def with_adapter(model: Any, lora: Lora, start: Base) -> PeftModel:
+    """The model with a new adapter, which alone is trained."""
+    adapted = get_peft_model(model, adapter_config(lora))
     # Else the path of this machine's cache would be written into the adapter.
     adapted.peft_config["default"].base_model_name_or_path = start.title
     return adapted
@@ -219,7 +222,7 @@ def write_best(
         save_weights(recipe, start, plain, weights, folder)
         write_json(folder / "model.json", describe(recipe, start))
 
-    checkpoints.replace(recipe.out / BEST, write)
+    folders.replace(recipe.out / BEST, write)
 
 
 def save_weights(
@@ -259,7 +262,7 @@ def verdict(folder: Path, progress: Progress) -> str:
         return "never evaluated"
     last = told[-1]
     best = next((e for e in told if e["step"] == progress.best_step), last)
-    if last["loss"] > OVERFIT * best["loss"] and last["train_loss"] < best["train_loss"]:
+    if last["loss"] > run_page.OVERFIT * best["loss"] and last["train_loss"] < best["train_loss"]:
         return (
             f"over-fitted after step {best['step']}: from there the training loss fell from "
             f"{best['train_loss']:.3f} to {last['train_loss']:.3f} while the validation loss rose "
@@ -315,6 +318,4 @@ def _speed(progress: Progress, per_token: float, accelerator: Accelerator) -> di
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file in one go."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.rename(path)
+    folders.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -11,12 +11,12 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from npcserver.errors import NpcError
 from npcserver.protocol import (
@@ -164,9 +164,7 @@ class Store:
 
     def _migrate(self) -> None:
         self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY) STRICT")
-        done = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
-        if unknown := done - {name for name, _ in MIGRATIONS}:
-            raise JournalError(f"the journal was written by a newer version ({max(unknown)})")
+        done = _migrations(self._db)
         for name, script in MIGRATIONS:
             if name not in done:
                 insert = f"INSERT INTO migrations VALUES ('{name}');"  # noqa: S608 - our own name
@@ -219,10 +217,7 @@ class Store:
             " WHERE scene = ? AND instance = ? ORDER BY id",
             (scene, instance),
         )
-        return [
-            Entry(_FACT.validate_json(fact), at_ms, frozenset(audience.split()), session, message)
-            for fact, at_ms, audience, session, message in rows
-        ]
+        return [_entry(*row) for row in rows]
 
     def speech(self, scene: str, instance: str) -> dict[str, str]:
         """What was said so far in turns that never ended, by turn."""
@@ -246,6 +241,66 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+class Recording:
+    """A journal's file, to be read only; unless a server has it open, none is made beside it.
+
+    Any of its methods raises sqlite3.Error or UnicodeError where the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            JournalError: it is no journal, or was written by a newer version.
+        """
+        log = path.with_name(f"{path.name}-wal")
+        beside = "" if log.exists() and log.stat().st_size else "&immutable=1"
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{beside}", uri=True)
+        try:
+            tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
+            if not {"entries", "migrations"} <= tables:
+                raise JournalError("is no journal of npcserver")
+            _migrations(self._db)
+        except BaseException:
+            self.close()
+            raise
+
+    def instances(self) -> list[tuple[str, str, int]]:
+        """Scene, instance and the first row of each, oldest first."""
+        query = "SELECT scene, instance, MIN(id) FROM entries GROUP BY scene, instance ORDER BY 3"
+        return self._db.execute(query).fetchall()
+
+    def entries(self, scene: str, instance: str) -> Iterator[tuple[int, Entry | ValidationError]]:
+        """Every row of an instance, oldest first: its number, and its entry or why it has none."""
+        query = "SELECT id, fact, at_ms, audience FROM entries WHERE scene = ? AND instance = ?"
+        for row, *held in self._db.execute(f"{query} ORDER BY id", (scene, instance)):
+            try:
+                yield row, _entry(*held)
+            except ValidationError as error:
+                yield row, error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _migrations(db: sqlite3.Connection) -> set[str]:
+    """The names of those that were done. Raises JournalError if there are newer ones among them."""
+    done = {str(name) for (name,) in db.execute("SELECT name FROM migrations")}
+    if unknown := done - {name for name, _ in MIGRATIONS}:
+        raise JournalError(f"the journal was written by a newer version ({max(unknown)})")
+    return done
+
+
+def _entry(
+    fact: str, at_ms: int, audience: str, session: str | None = None, message: str | None = None
+) -> Entry:
+    """An entry as its row has it. Raises ValidationError."""
+    return Entry(
+        _FACT.validate_json(fact), at_ms, frozenset(str(audience).split()), session, message
+    )
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""docs/finetune.md: every command on it runs, with a model small enough for a test."""
+"""docs/finetune.md: its finetune commands run, with a model small enough for a test."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from finetune import cli, reference
 from finetune.config import Recipe, load
+from finetune.formats.registry import FORMATS, PLAYED, READERS
 from npcserver.reference import updated
 from tests import tiny
 from tests.test_tune import fresh  # noqa: F401 - a fixture
@@ -38,6 +39,13 @@ def test_the_table_says_what_a_recipe_may_hold() -> None:
     for name, field in Recipe.model_fields.items():
         assert f"| `{name}`" in page or f"| `{name}." in page
         assert field.description or f"| `{name}." in page
+
+
+def test_every_format_is_told_on_the_page_and_in_the_help() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert {name for name in FORMATS if f"| `{name}` |" not in page} == set()
+    told = (cli.prepare.__doc__ or "").split("Formats: ")[1].split(". ")[0]
+    assert [name.strip() for name in told.split(",")] == [*READERS, *PLAYED]
 
 
 @pytest.mark.parametrize("line", commands())

@@ -1053,7 +1053,7 @@ def bad_journal(path: Path, case: str) -> None:
         ("cut", "cannot be read as a journal: database disk image is malformed"),
         ("other", "is no journal of npcserver"),
         ("columns", "cannot be read as a journal: no such column"),
-        ("newer", "was written by a newer version (9999_future)"),
+        ("newer", "the journal was written by a newer version (9999_future)"),
     ],
 )
 def test_journal_that_is_none(tmp_path: Path, case: str, fault: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from npcserver.journal import (
     Entry,
     JournalError,
     JournalWriter,
+    Recording,
     Store,
 )
 from npcserver.protocol import PlayerLeft, TurnDone
@@ -35,6 +37,18 @@ def test_entries_come_back_as_they_were(tmp_path: Path) -> None:
     assert again.entries("quay", "two") == [left("lee")]
     assert again.entries("quay", "three") == []
     assert again.acted_on("s-1") == {"m1"}
+
+
+def test_a_recording_is_read_while_it_is_written(tmp_path: Path) -> None:
+    store = Store(tmp_path / "journal.db")
+    store.write([Batch("quay", "main", [left("kit", "m1")]), Batch("hill", "main", [left("lee")])])
+    recording = Recording(tmp_path / "journal.db")
+    assert recording.instances() == [("quay", "main", 1), ("hill", "main", 2)]
+    store.write([Batch("quay", "main", [done("t1", "Aye.")])])
+    bare = replace(left("kit"), session_id=None)
+    assert list(recording.entries("quay", "main")) == [(1, bare), (3, done("t1", "Aye."))]
+    recording.close()
+    store.close()
 
 
 def test_speech_grows_until_the_turn_is_done() -> None:

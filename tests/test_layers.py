@@ -43,7 +43,7 @@ NPCSERVER = [
     ["cli"],
 ]
 FINETUNE = [
-    ["errors", "provenance", "flops", "pages.html", "formats.names"],
+    ["errors", "provenance", "flops", "folders", "pages.html", "formats.names"],
     ["records", "checkpoints", "pieces"],
     ["examples", "dataset", "cleaning", "replies", "duplicates", "formats.base", "base", "curves"],
     ["config", "rows", "split", "preferences", "served", "gguf_form", "augment"],

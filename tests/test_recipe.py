@@ -56,6 +56,20 @@ def test_any_setting_can_be_given_as_name_and_value(tmp_path: Path) -> None:
     assert recipe.weights == {"emotion": 1, "action": 1, "words": 2}
 
 
+def test_null_takes_a_setting_away_that_may_be_unset(tmp_path: Path) -> None:
+    path = file(tmp_path, f"{NEEDED}adapter: runs/first/best\nmax_steps: 5\n")
+    given = assignments(["adapter=null", "max_steps=", "seed=3"])
+    recipe = load(path, {"adapter": Path("other"), "max_steps": 7, "seed": 2}, given)
+    assert (recipe.adapter, recipe.max_steps, recipe.seed) == (None, None, 3)
+
+
+@pytest.mark.parametrize("name", ["rows", "lora", "lora.rank", "weights.words", "model"])
+def test_null_is_refused_where_a_value_is_needed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(file(tmp_path, NEEDED), {}, assignments([f"{name}=null"]))
+    assert caught.value.message.startswith(f"{name}: input should be")
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [("rows", "--set rows: write name=value"), ("rows=[1", "--set rows=[1: the value is not YAML")],

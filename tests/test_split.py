@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.augment import CHINESE_NAMES, augmented, rename
+from finetune.augment import CHINESE_NAMES, augmented
 from finetune.dataset import SPLITS
 from finetune.duplicates import shingles, similarity, without_duplicates
 from finetune.errors import DataError
-from finetune.formats.names import NAMES
+from finetune.formats.names import NAMES, renaming
 from finetune.records import Conversation, Dropped, Persona, Record, Stage, Turn, plain_stage
 from finetune.replies import MAX_HISTORY, records
 from finetune.split import Shares, check, identity, split
@@ -133,6 +133,18 @@ def test_what_was_said_before_goes(line: str, reply: str, reason: str | None) ->
     told = [(each.source, each.reason) for each in dropped]
     assert told == ([("test:9", reason)] if reason else [])
     assert len(left) == (2 if reason else 3)
+
+
+@pytest.mark.parametrize("rating", ["good", "bad"])
+@pytest.mark.parametrize("reply", [f"{LONG}.", f"{LONG}, friend."])
+def test_the_twin_that_was_rated_stays(reply: str, rating: str) -> None:
+    plain = record("Take me over.", f"{LONG}.", source="test:1")
+    other = record("Is it far?", "No.", source="test:2")
+    rated = record("Take me over.", reply, source="test:3", rating=rating)
+    again = record("Take me over.", reply, source="test:4", rating="good")
+    left, dropped = without_duplicates([plain, other, rated, again])
+    assert left == [other, rated]
+    assert sorted(each.source for each in dropped) == ["test:1", "test:4"]
 
 
 def test_another_answer_to_a_long_question_stays() -> None:
@@ -425,5 +437,6 @@ def test_a_name_that_is_a_word_is_replaced_only_as_a_name(
 )
 def test_names_are_replaced_as_words_and_all_at_once(text: str, changed: str) -> None:
     names = {"Kit": "Robin", "Robin": "Kit", "José": "Ana", "Dr. K.": "Dr. M"}
-    assert rename(text, names | {"Ann": "Zoe", "Ann Lee": "Bo"}) == changed
-    assert rename(text, {}) == text
+    names |= {"Ann": "Zoe", "Ann Lee": "Bo"}
+    assert renaming(names, exactly=True)(text) == changed
+    assert renaming({}, exactly=True)(text) == text

@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
 from finetune.errors import DataError, RunError
+from finetune.export import read_run
 from finetune.train import Evaluated, Event, Planned, Stepped, learning_rate
 from finetune.tune import tune
 from npcserver.prompt import PROMPT_VERSION
@@ -164,6 +165,16 @@ def test_a_finished_run_is_not_gone_on_with(folder: Path) -> None:
     told = trained(folder, "done", max_steps=2)
     assert [type(event) for event in told] == [Planned]
     assert (folder / "done" / "log.jsonl").read_text() == before
+
+
+def test_the_best_that_a_kill_left_aside_is_found_and_put_back(folder: Path) -> None:
+    trained(folder, "aside", max_steps=1)
+    best = folder / "aside" / "best"
+    best.rename(best.with_name(".best.old"))
+    assert read_run(folder / "aside")[0].out == folder / "aside"
+    assert not best.exists()
+    trained(folder, "aside", max_steps=1)
+    assert (best / "model.json").exists()
 
 
 def test_a_run_does_not_go_on_with_other_data(folder: Path) -> None:

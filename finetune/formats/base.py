@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from finetune.errors import DataError
-from finetune.records import Conversation, Dropped
+from finetune.records import PLAYER, Conversation, Dropped
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -147,3 +147,9 @@ def identifier(name: str, fallback: str = "npc") -> str:
     """An id made of a name: small letters, digits and `_`."""
     made = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40].rstrip("_")
     return made if made and made[0].isalpha() else f"{fallback}_{made}".rstrip("_")[:40]
+
+
+def character_id(name: str) -> str:
+    """The id of a character of that name; never the player's."""
+    npc = identifier(name)
+    return f"npc_{npc}" if npc == PLAYER else npc

@@ -15,18 +15,25 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finetune.formats.base import Faults, Read, json_file, validated
+from finetune.formats.base import Faults, Read, character_id, json_file, validated
 from finetune.formats.chat import (
     EMPTY,
-    MAX_TEXT,
-    PLAYER,
     STRANGER,
     Outside,
-    character_id,
     clean_name,
     together,
 )
-from finetune.records import MEETING, Dropped, Persona, Stage, Turn, language_of, plain_stage
+from finetune.records import (
+    MAX_TEXT,
+    MEETING,
+    PLAYER,
+    Dropped,
+    Persona,
+    Stage,
+    Turn,
+    language_of,
+    plain_stage,
+)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORDS = (b"ccv3", b"chara")

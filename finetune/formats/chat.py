@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finetune.formats.base import Faults, Read, identifier, json_lines, validated
+from finetune.formats.base import Faults, Read, character_id, json_lines, validated
 from finetune.formats.names import fitting
 from finetune.records import (
+    MAX_TEXT,
     MEETING,
+    PLAYER,
     Conversation,
     Dropped,
     Name,
@@ -24,12 +26,10 @@ from finetune.records import (
     plain_stage,
 )
 
-PLAYER = "player"
 STRANGER = "Stranger"
 COMPANION = "Companion"
 NOBODY = "Somebody to talk with."
 EMPTY = "empty text"
-MAX_TEXT = 4000
 
 Outside = Annotated[str, Field(max_length=1_000_000)]
 """Text as others wrote it. Only where it is bounded are halves of surrogate pairs refused."""
@@ -128,9 +128,3 @@ def together(stage: Stage, said: Sequence[Turn | Dropped], dataset: str, source:
 def clean_name(name: str) -> str:
     """A name as a sheet allows it."""
     return fitting(name) or COMPANION
-
-
-def character_id(name: str) -> str:
-    """The id of a character of that name; never the player's."""
-    npc = identifier(name)
-    return f"npc_{npc}" if npc == PLAYER else npc

@@ -13,14 +13,25 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from finetune.formats.base import Faults, Read, identifier, json_list, validated
+from finetune.formats.base import Faults, Read, character_id, identifier, json_list, validated
 from finetune.formats.names import fitting
-from finetune.formats.scenes import PLAYER, STRANGER
-from finetune.records import NONE, Act, Conversation, Persona, Stage, Turn, plain_stage, sentences
+from finetune.formats.scenes import STRANGER
+from finetune.records import (
+    MAX_TEXT,
+    NONE,
+    PLAYER,
+    Act,
+    Conversation,
+    Persona,
+    Stage,
+    Turn,
+    plain_stage,
+    sentences,
+)
 from npcserver.sheets import Action
 
 MOST_ACTIONS = 24  # what a scene may declare
-Said = Field(min_length=1, max_length=4000)
+Said = Field(min_length=1, max_length=MAX_TEXT)
 Told = dict[str, str | int | float | None]
 
 
@@ -86,8 +97,7 @@ def read(path: Path, faults: Faults) -> Read:
         if not name:
             faults.add(source, "npc.persona.name: is missing")
             continue
-        npc = identifier(name)
-        npc = f"npc_{npc}" if npc == PLAYER else npc
+        npc = character_id(name)
         yield Conversation(
             stage=_stage(entry, npc, name, actions),
             turns=_turns(entry, npc, name, actions, source),

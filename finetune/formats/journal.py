@@ -9,26 +9,19 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from finetune.formats.base import Faults, Read, Reader, explain
 from finetune.formats.names import public, renaming, unused
-from finetune.formats.scenes import PLAYER, stage_of
-from finetune.records import NONE, Act, Conversation, Dropped, Turn
+from finetune.formats.scenes import stage_of
+from finetune.records import MAX_TEXT, NONE, PLAYER, Act, Conversation, Dropped, Turn
 from npcserver.errors import SceneError
-from npcserver.journal import MIGRATIONS, Entry, Fact, TurnHeardBy, TurnRated
+from npcserver.journal import Entry, JournalError, Recording, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
 from npcserver.state import Happening, SceneState
-
-FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
-MAX_TEXT = 4000
-INSTANCES = "SELECT scene, instance, MIN(id) FROM entries GROUP BY scene, instance ORDER BY 3"
-ENTRIES = (
-    "SELECT id, fact, at_ms, audience FROM entries WHERE scene = ? AND instance = ? ORDER BY id"
-)
 
 
 def reader(scenes: Path) -> Reader:
@@ -36,11 +29,10 @@ def reader(scenes: Path) -> Reader:
 
     def read(path: Path, faults: Faults) -> Read:
         try:
-            with closing(_open(path)) as db:
-                if told := _unfit(db):
-                    faults.add(f"{path}:1", told)
-                else:
-                    yield from _instances(db, path, scenes, faults)
+            with closing(Recording(path)) as journal:
+                yield from _instances(journal, path, scenes, faults)
+        except JournalError as error:
+            faults.add(f"{path}:1", error.message)
         except (sqlite3.Error, UnicodeError) as error:
             faults.add(f"{path}:1", f"cannot be read as a journal: {error}")
 
@@ -90,36 +82,20 @@ class _Played:
                     self.told[past.number] = past, self.told[past.number][1]
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """The journal, to be read only; unless a server has it open, no file is made beside it."""
-    log = path.with_name(f"{path.name}-wal")
-    beside = "" if log.exists() and log.stat().st_size else "&immutable=1"
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{beside}", uri=True)
-
-
-def _unfit(db: sqlite3.Connection) -> str | None:
-    """Why a database cannot be read as a journal, if it cannot."""
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-    if not {"entries", "migrations"} <= tables:
-        return "is no journal of npcserver"
-    done = {str(name) for (name,) in db.execute("SELECT name FROM migrations")}
-    unknown = done - {name for name, _ in MIGRATIONS}
-    return f"was written by a newer version ({max(unknown)})" if unknown else None
-
-
-def _instances(db: sqlite3.Connection, path: Path, scenes: Path, faults: Faults) -> Read:
+def _instances(journal: Recording, path: Path, scenes: Path, faults: Faults) -> Read:
     found: dict[str, LoadedScene | None] = {}
     names: dict[tuple[str, str], str] = {}
-    for scene, instance, first in db.execute(INSTANCES).fetchall():
+    for scene, instance, first in journal.instances():
         if scene not in found:
             found[scene] = _scene(scenes, str(scene), faults)
         if (loaded := found[scene]) is None:
             yield Dropped(source=f"{path}:{first}", reason="its scene is not there")
             continue
         played = _Played(SceneState(loaded))
-        for row, fact, at_ms, audience in db.execute(ENTRIES, (scene, instance)):
+        for row, entry in journal.entries(scene, instance):
             try:
-                entry = Entry(FACT.validate_json(fact), at_ms, frozenset(str(audience).split()))
+                if isinstance(entry, ValidationError):
+                    raise entry
                 played.apply(row, entry)
             except ValidationError as error:
                 faults.add(f"{path}:{row}", explain(error))

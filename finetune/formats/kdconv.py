@@ -10,10 +10,20 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.formats.base import Faults, Read, json_list, validated
-from finetune.records import Conversation, Dropped, Persona, Stage, Turn, plain_stage, sentences
+from finetune.records import (
+    MAX_TEXT,
+    PLAYER,
+    Conversation,
+    Dropped,
+    Persona,
+    Stage,
+    Turn,
+    plain_stage,
+    sentences,
+)
 
 NPC, NAME = "zhixia", "知夏"
-PLAYER, ASKER = "player", "来客"
+ASKER = "来客"
 ABOUT = "知夏在书吧里看店，电影、音乐和各地的去处都记得清楚，别人问什么就答什么，不知道的就直说。"
 MAX_FACTS = 40
 
@@ -32,7 +42,7 @@ class _Fact(BaseModel):
 class _Said(BaseModel):
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
-    message: str = Field(max_length=4000)
+    message: str = Field(max_length=MAX_TEXT)
     attrs: list[_Fact] = []
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from finetune.formats.base import Faults, Read, identifier, json_list, validated
+from finetune.formats.base import Faults, Read, character_id, json_list, validated
 from finetune.formats.names import fitting, invented
-from finetune.formats.scenes import PLAYER
-from finetune.records import Conversation, Dropped, Persona, Turn, plain_stage, sentences
+from finetune.records import PLAYER, Conversation, Dropped, Persona, Turn, plain_stage, sentences
 
 FEWEST_WORDS, MOST_WORDS = 3, 40
 MOST_NAME_WORDS = 4
@@ -149,8 +148,7 @@ def _conversations(
     name: str, about: str, persona: str, room: _Room, seed: str, source: str
 ) -> Read:
     """A question and its answer for each topic that the persona has a sentence on."""
-    npc = identifier(name)
-    npc = f"npc_{npc}" if npc == PLAYER else npc
+    npc = character_id(name)
     sheet = Persona(name=name, about=about, resting="calm")
     place = f"{room.name}. {room.description}"
     stage = plain_stage("A world of kings, beasts and magic.", place, {npc: sheet})

@@ -56,17 +56,22 @@ def fitting(name: str) -> str:
     return name[:LONGEST].rstrip()
 
 
-def renaming(names: Mapping[str, str]) -> Callable[[str], str]:
-    """What puts other names in a text, wherever the old ones stand as whole words."""
+def renaming(names: Mapping[str, str], *, exactly: bool = False) -> Callable[[str], str]:
+    """What puts other names in a text, wherever the old ones stand as whole words.
+
+    Args:
+        exactly: only where they are written with the same capitals, so that no word is taken for a
+            name; else rather a word too many, so that no name is left.
+    """
     if not names:
         return str
     old = sorted(names, key=len, reverse=True)
-    found = re.compile("|".join(_whole_word(name) for name in old))
+    found = re.compile("|".join(_whole_word(name, exactly) for name in old))
     return lambda text: found.sub(lambda match: names[old[(match.lastindex or 1) - 1]], text)
 
 
-def _whole_word(name: str) -> str:
+def _whole_word(name: str, exactly: bool) -> str:
     word = re.escape(name)
-    if name.casefold() not in ORDINARY:
+    if not exactly and name.casefold() not in ORDINARY:
         word = f"(?i:{word})"
     return f"({word})" if CJK.search(name) else rf"(?<!\w)({word})(?!\w)"

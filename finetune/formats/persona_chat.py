@@ -13,7 +13,16 @@ from pathlib import Path
 
 from finetune.formats.base import Faults, Read, identifier, text_of
 from finetune.formats.names import invented
-from finetune.records import Conversation, Dropped, Persona, Stage, Turn, plain_stage, sentences
+from finetune.records import (
+    MAX_TEXT,
+    Conversation,
+    Dropped,
+    Persona,
+    Stage,
+    Turn,
+    plain_stage,
+    sentences,
+)
 
 COLUMNS = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
 Cells = tuple[str, str, str]
@@ -21,7 +30,6 @@ LABEL = re.compile(r"[*_\s]*User ([12]):[*_\s]*(.*)")
 MENTION = re.compile(r"(?<![\[({\w])[Uu]ser ([12])\b")
 HAPPENS = re.compile(r"\[([^\[\]]+)\]?|\(([^()]+)\)?")
 """A whole line in brackets tells what happens."""
-MAX_TEXT = 4000
 
 
 def read(path: Path, faults: Faults) -> Read:

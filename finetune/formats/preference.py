@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from finetune.formats.base import Faults, Read, Reader, json_lines, validated
-from finetune.formats.scenes import PLAYER, STRANGER, stage_of
-from finetune.records import Conversation, Name, Rating, Stage, Turn, Words
+from finetune.formats.scenes import STRANGER, stage_of
+from finetune.records import PLAYER, Conversation, Name, Rating, Stage, Turn, Words
 from npcserver.errors import SceneError
 from npcserver.library import load_scene
 from npcserver.sheets import Id

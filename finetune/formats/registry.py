@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,8 @@ READERS: dict[str, Reader] = {
     "cpdc": cpdc.read,
     "kdconv": kdconv.read,
 }
-JOURNAL = "journal"
 PLAYED: dict[str, Callable[[Path], Reader]] = {
-    JOURNAL: journal.reader,
+    "journal": journal.reader,
     "preference": preference.reader,
 }
 """Formats whose sources name scenes instead of holding them."""
@@ -62,7 +60,7 @@ class Source:
     format: str
 
     def reader(self, played: Path) -> Reader:
-        """Its reader. Args: played: the folder of scenes that journals were played in."""
+        """Its reader. Args: played: the folder of scenes that a source may name."""
         made = PLAYED.get(self.format)
         return made(played) if made else READERS[self.format]
 
@@ -99,7 +97,7 @@ def detect(path: Path) -> str | None:
         return "light" if (path / "characters.json").exists() else None
     match path.suffix.lower():
         case ".db" | ".sqlite":
-            return JOURNAL
+            return "journal"
         case ".png":
             return "card"
         case ".csv":
@@ -120,11 +118,8 @@ def _json(path: Path) -> str | None:
     first = _first_object(path)
     if "messages" in first and _is_kdconv(first["messages"]):
         return "kdconv"
-    return next((name for key, name in KEYS.items() if key in first), _by_ending(path))
-
-
-def _by_ending(path: Path) -> str | None:
-    return "chat" if path.suffix.lower() == ".jsonl" else None
+    by_ending = "chat" if path.suffix.lower() == ".jsonl" else None
+    return next((name for key, name in KEYS.items() if key in first), by_ending)
 
 
 def _is_kdconv(messages: Any) -> bool:
@@ -135,9 +130,9 @@ def _is_kdconv(messages: Any) -> bool:
 def _first_object(path: Path) -> dict[str, Any]:
     """The first object in a JSON file, or the file's own; empty where there is none."""
     text = path.read_text(encoding="utf-8-sig", errors="replace").lstrip()
-    decode = partial(json.JSONDecoder().raw_decode)
+    text = text[1:].lstrip() if text.startswith("[") else text
     try:
-        value, _ = decode(text[1:].lstrip() if text.startswith("[") else text)
+        value, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

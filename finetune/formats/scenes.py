@@ -19,12 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from finetune.formats.base import Faults, Read, json_lines, validated
-from finetune.records import NONE, Act, Conversation, Name, Persona, Stage, Turn, Words
+from finetune.records import NONE, PLAYER, Act, Conversation, Name, Persona, Stage, Turn, Words
 from npcserver.errors import SceneError
 from npcserver.library import LoadedScene, load_scene
 from npcserver.sheets import Example, Id, target_ids
 
-PLAYER = "player"
 STRANGER = {"en": "Stranger", "zh": "来客"}
 
 

@@ -15,8 +15,26 @@ from typing import get_args
 from pydantic import ValidationError
 
 from finetune.formats import chat
-from finetune.formats.base import Faults, Model, Read, explain, identifier, text_of, validated
-from finetune.records import NONE, PLAIN_EMOTIONS, Conversation, Dropped, Persona, Turn, plain_stage
+from finetune.formats.base import (
+    Faults,
+    Model,
+    Read,
+    character_id,
+    explain,
+    identifier,
+    text_of,
+    validated,
+)
+from finetune.records import (
+    NONE,
+    PLAIN_EMOTIONS,
+    PLAYER,
+    Conversation,
+    Dropped,
+    Persona,
+    Turn,
+    plain_stage,
+)
 from npcserver.sheets import Action, Emotion, Face
 
 WANTED = ("line", "reply")
@@ -159,7 +177,7 @@ def _conversation(group: list[_Row], declared: _Declared, faults: Faults) -> Rea
     others = [row for row in group if chat.clean_name(row.of("character", name)) != name]
     for row in others:
         faults.add(row.source, f"character: is not {name}, who speaks in this conversation")
-    npc = chat.character_id(name)
+    npc = character_id(name)
     about = _first(group, "about", chat.NOBODY)
     known = {"name": name, "about": about, "resting": "calm", "actions": list(declared.actions)}
     persona = validated(Persona, known, group[0].source, faults)
@@ -188,7 +206,7 @@ def _turns(row: _Row, npc: str, name: str, declared: _Declared, faults: Faults) 
         "action": ({"name": act} if act else NONE) if "action" in row.cells else None,
     }
     asker = row.of("player", chat.STRANGER)
-    asked = {"speaker": chat.PLAYER, "name": asker, "text": row.of("line"), "source": row.source}
+    asked = {"speaker": PLAYER, "name": asker, "text": row.of("line"), "source": row.source}
     answer = {"speaker": npc, "name": name, "text": row.of("reply"), "source": row.source}
     for turn in (asked, answer | told):
         made = validated(Turn, turn, row.source, faults)

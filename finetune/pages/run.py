@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Entry = Mapping[str, Any]
 OVERFIT = 1.01
-"""As `tune.verdict` has it; not imported, since that would load everything training needs."""
+"""A validation loss this many times the best one, while training's still falls, is over-fitting."""
 MOST_POINTS = 800
 SMOOTHED = 0.04
 """Share of all steps that the smoothed curve looks back on."""
