@@ -36,6 +36,7 @@ class Engine(StrEnum):
 
     auto = "auto"
     openvino = "openvino"
+    remote = "remote"
     scripted = "scripted"
 
 
@@ -100,6 +101,7 @@ def main(
         "npcserver serve",
         "npcserver serve --engine scripted --scenes my/scenes",
         "npcserver serve --adapter runs/harbour/best",
+        "npcserver serve --engine remote --remote-url http://127.0.0.1:8080/v1",
         "NPCSERVER_SECRET=$(openssl rand -hex 32) npcserver serve --host 0.0.0.0",
     )
 )
@@ -109,6 +111,10 @@ def serve(
     adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
     engine: Annotated[
         Engine | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
+    ] = None,
+    remote_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Base URL of a server for --engine remote; may be given again."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
@@ -132,14 +138,16 @@ def serve(
             "model": model,
             "adapter": adapter,
             "engine": engine and engine.value,
+            "remote_urls": remote_url or None,
             "host": host,
             "port": port,
             "data": data,
         }
         settings = load(flags, config)
-        if pull and settings.engine != Engine.scripted:
+        has_model = settings.engine not in {Engine.scripted, Engine.remote}
+        if pull and has_model:
             _pull(settings.model)
-        if settings.adapter and settings.engine != Engine.scripted:
+        if settings.adapter and has_model:
             _merge(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:
@@ -172,6 +180,7 @@ def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float)
             f"npcserver {__version__} is ready: {url}",
             f"  scenes      {', '.join(startup.scenes)}",
             *(by_script if scripted else []),
+            *(f"  {name:<12}{what}" for name, what in startup.details.items()),
             f"  access      {access}",
             f"  ready       {ready_s:.1f} s after the start",
             f"  first word  {startup.first_word_ms} ms after a warm-up line",

@@ -7,7 +7,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NPCSERVER = [
-    ["errors", "bounds", "relevance", "guard", "engines.base"],
+    [
+        "errors",
+        "bounds",
+        "relevance",
+        "guard",
+        "engines.base",
+        "engines.thinking",
+        "engines.pieces",
+    ],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     [
         "engines.deciding",
@@ -18,14 +26,15 @@ NPCSERVER = [
         "client",
         "engines.fuse",
         "engines.swap",
+        "engines.endpoint",
     ],
-    ["access", "engines.convert"],
-    ["state"],
-    ["hearing", "prompt", "views"],
-    ["director", "turn"],
+    ["access", "engines.convert", "engines.fleet"],
+    ["state", "engines.writing"],
+    ["hearing", "prompt", "views", "engines.asking", "engines.questions", "engines.replying"],
+    ["director", "turn", "engines.probing"],
     ["floor"],
     ["scene"],
-    ["engines.host", "engines.openvino", "engines.scripted"],
+    ["engines.host", "engines.openvino", "engines.scripted", "engines.remote"],
     ["lobby"],
     ["connection", "metrics", "engines.choice", "api.characters"],
     ["api.openai", "api.systemone", "served"],

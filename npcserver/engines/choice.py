@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from npcserver import models
-from npcserver.config import MAX_HISTORY, Settings
+from npcserver.config import DEFAULT_MODEL, MAX_HISTORY, Settings
 from npcserver.engines import host
 from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling
+from npcserver.engines.remote import RemoteEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import ModelError
 from npcserver.library import LoadedScene
@@ -46,6 +47,8 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
     if settings.engine == "scripted":
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         return Choice(script, history=history_lines(settings, {}))
+    if settings.engine == "remote":
+        return _remote(settings)
     folder = models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
     told = models.facts(folder)
     history = history_lines(settings, told)
@@ -55,6 +58,23 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         engine = TwoEngines(engine, script, frozenset(scripted))
     return Choice(engine, settings.model, settings.adapter, scripted, history)
+
+
+def _remote(settings: Settings) -> Choice:
+    """Somebody else's servers. What languages their model speaks is not known: it plays all."""
+    if settings.adapter is not None:
+        raise ModelError(
+            "adapter: a remote server must load it itself; start that server with the adapter, or "
+            "with the model that `finetune export` wrote, and leave --adapter out here"
+        )
+    key = settings.remote_key
+    engine = RemoteEngine(
+        settings.remote_urls,
+        key=key.get_secret_value() if key else None,
+        model=None if settings.model == DEFAULT_MODEL else settings.model,
+        template=settings.remote_template,
+    )
+    return Choice(engine, settings.model, history=history_lines(settings, {}))
 
 
 def history_lines(settings: Settings, told: Mapping[str, Any]) -> int:

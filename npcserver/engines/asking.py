@@ -1,0 +1,162 @@
+"""How likely each option is as the next text, read off the log-probabilities a server tells.
+
+Two ways: the server echoes a prompt with its log-probabilities, or it tells the likeliest next
+tokens, and the options are walked as a tree of texts.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from npcserver.engines.base import Prompt, Usage
+from npcserver.engines.endpoint import Json
+from npcserver.engines.writing import Completing, Talk, choices, usage
+from npcserver.errors import EngineError
+
+NEGLIGIBLE = 1e-3
+"""Options that begin with something this much less likely than the best found are not walked on."""
+LEAST = 1e-12
+
+
+class Way(Protocol):
+    """One way to weigh options."""
+
+    @property
+    def says(self) -> str:
+        """The way, in words."""
+
+    async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
+        """A weight for each option, not all zero. Raises EngineError."""
+
+
+class Echoed:
+    """Exact: every option is sent behind the prompt, and its tokens come back with their odds."""
+
+    says = "echoed log-probabilities (exact)"
+
+    def __init__(self, talk: Talk, drawn: int) -> None:
+        """Args: drawn: tokens the server must be asked to draw beyond the echo, 0 or 1."""
+        self._talk = talk
+        self._drawn = drawn
+
+    async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
+        """All options in one request."""
+        assert isinstance(self._talk.form, Completing)
+        texts = [self._talk.form.write(prompt.then(option))["prompt"] for option in options]
+        asked = {"prompt": texts, "max_tokens": self._drawn, "echo": True, "logprobs": 1}
+        answer = await self._talk.ask(prompt, temperature=0, **asked)
+        echoed = [self._tokens(choice) for choice in choices(answer)]
+        if len(echoed) != len(options):
+            raise EngineError("the server does not echo every prompt")
+        return _likelihoods(echoed), usage(answer) or Usage()
+
+    def _tokens(self, choice: Json) -> list[tuple[str, float]]:
+        told = choice.get("logprobs") or {}
+        tokens, odds = told.get("tokens"), told.get("token_logprobs")
+        if not isinstance(tokens, list) or not isinstance(odds, list) or len(tokens) < 2:
+            raise EngineError("the server does not echo prompts with log-probabilities")
+        pairs = [(str(token), odd or 0.0) for token, odd in zip(tokens, odds, strict=True)]
+        return pairs[: len(pairs) - self._drawn]
+
+
+def _likelihoods(echoed: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
+    """Each text's likelihood behind the tokens that all of them begin with.
+
+    An option's first letters may be one token with the prompt's last: so what is common is found by
+    comparing, not by counting characters.
+    """
+    common = 0
+    columns = zip(*([token for token, _ in tokens] for tokens in echoed), strict=False)
+    for column in columns:
+        if len(set(column)) > 1:
+            break
+        common += 1
+    sums = [math.fsum(odd for _, odd in tokens[common:]) for tokens in echoed]
+    return [math.exp(each - max(sums)) for each in sums]
+
+
+class Walked:
+    """Near exact: the likeliest next tokens, asked for again behind every beginning found."""
+
+    def __init__(self, talk: Talk, number: int) -> None:
+        """Args: number: how many of the likeliest tokens the server tells."""
+        self._talk = talk
+        self._number = number
+
+    @property
+    def says(self) -> str:
+        """With the number, since what is not among them is bounded only."""
+        return f"the {self._number} likeliest next tokens, token by token"
+
+    async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
+        """The most promising beginnings first, so that the others need not be walked."""
+        spent = Usage()
+        weights: dict[str, float] = {}
+        beginnings = [("", 1.0, list(options))]
+        while beginnings:
+            beginnings.sort(key=lambda each: each[1])
+            reached, chance, some = beginnings.pop()
+            if chance < NEGLIGIBLE * max(weights.values(), default=0.0):
+                weights |= dict.fromkeys(some, chance)  # at most that
+                continue
+            if reached in some:
+                weights[reached] = chance
+                some = [option for option in some if option != reached]
+            if some:
+                likeliest, took = await self._next(prompt.then(reached))
+                spent += took
+                ended, longer = _step(likeliest, reached, chance, some)
+                weights |= ended
+                beginnings += longer
+        return [max(weights[option], LEAST) for option in options], spent
+
+    async def _next(self, prompt: Prompt) -> tuple[dict[str, float], Usage]:
+        asked = self._talk.form.logprobs(self._number)
+        answer = await self._talk.ask(prompt, max_tokens=1, temperature=0, **asked)
+        return _candidates(choices(answer)), usage(answer) or Usage()
+
+
+Beginnings = list[tuple[str, float, list[str]]]
+
+
+def _step(
+    likeliest: dict[str, float], reached: str, chance: float, options: Sequence[str]
+) -> tuple[dict[str, float], Beginnings]:
+    """One token on: the options that ended with it, and the longer beginnings of the others."""
+    ended: dict[str, float] = {}
+    longer: dict[str, list[str]] = {}
+    missing = []
+    for option in options:
+        rest = option[len(reached) :]
+        if (token := _fitting(likeliest, rest)) is None:
+            missing.append(option)
+        elif len(token) >= len(rest):
+            ended[option] = chance * likeliest[token]
+        else:
+            longer.setdefault(token, []).append(option)
+    if missing:
+        # Less likely than the least likely that was told, and all of them share what is left.
+        left = max(0.0, 1 - sum(likeliest.values())) / len(missing)
+        ended |= dict.fromkeys(missing, chance * min(left, *likeliest.values()))
+    return ended, [(reached + token, chance * likeliest[token], longer[token]) for token in longer]
+
+
+def _fitting(likeliest: dict[str, float], rest: str) -> str | None:
+    """The token that writes most of `rest`, as a tokenizer would; it may write more."""
+    fits = [each for each in likeliest if each and (rest.startswith(each) or each.startswith(rest))]
+    return max(fits, key=lambda each: (min(len(each), len(rest)), likeliest[each]), default=None)
+
+
+def _candidates(listed: Sequence[Json]) -> dict[str, float]:
+    """The likeliest next tokens of an answer and their probabilities, in either usual form."""
+    told = (listed[0].get("logprobs") if listed else None) or {}
+    content = told.get("content")
+    if isinstance(content, list) and content:
+        tops = content[0].get("top_logprobs") or []
+        found = [(str(top["token"]), top["logprob"]) for top in tops]
+    else:
+        tops = told.get("top_logprobs") or [{}]
+        found = list(tops[0].items())
+    if not found:
+        raise EngineError("the server does not tell the likeliest next tokens")
+    return {token: math.exp(odds) for token, odds in found}
