@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import httpx
@@ -86,14 +87,18 @@ class Endpoint:
 
     Args:
         url: its base, such as `http://127.0.0.1:8080/v1`.
+        key: never told, even if the server's own message tells it.
     """
 
-    def __init__(self, url: str, http: httpx.AsyncClient, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, url: str, http: httpx.AsyncClient, clock: Callable[[], float], key: str | None = None
+    ) -> None:
         self.url = url
         self.breaker = Breaker(clock)
         self.busy = 0
         self.fault = ""
         self._http = http
+        self._key = key
 
     async def models(self) -> list[str]:
         """The models it lists.
@@ -102,10 +107,11 @@ class Endpoint:
             Unavailable: it does not answer.
             Refused: it answers otherwise than with a list.
         """
-        async for told in self.events("GET", "models", None):
-            listed = told.get("data")
-            if isinstance(listed, list):
-                return [str(model["id"]) for model in listed if isinstance(model, dict)]
+        async with aclosing(self.events("GET", "models", None)) as answers:
+            async for told in answers:
+                listed = told.get("data")
+                if isinstance(listed, list):
+                    return [str(model["id"]) for model in listed if isinstance(model, dict)]
         raise Refused(f"{self.url}/models is no list of models; is it the base URL?", 200)
 
     async def events(self, method: str, path: str, body: Json | None) -> AsyncGenerator[Json, None]:
@@ -145,7 +151,7 @@ class Endpoint:
     async def _check(self, answer: httpx.Response) -> None:
         if answer.is_success:
             return
-        message = f"{answer.status_code}: {_message(await _within(FIRST_S, answer.aread()))}"
+        message = f"{answer.status_code}: {self._message(await _within(FIRST_S, answer.aread()))}"
         if answer.status_code in UNWELL:
             raise self._failed(message)
         self.breaker.succeeded()
@@ -176,8 +182,12 @@ class Endpoint:
         if not isinstance(told, dict):
             raise EngineError(f"{self.url}: its answer is not a JSON object")
         if told.get("error"):
-            raise EngineError(f"{self.url}: {_message(data)}")
+            raise EngineError(f"{self.url}: {self._message(data)}")
         return told
+
+    def _message(self, data: str | bytes) -> str:
+        text = data if isinstance(data, str) else data.decode(errors="replace")
+        return _message(text.replace(self._key, "…") if self._key else text)
 
 
 async def _next(lines: Any) -> str | None:
@@ -199,9 +209,8 @@ def _why(error: Exception) -> str:
     return f"the connection broke ({_line(str(error)) or type(error).__name__})"
 
 
-def _message(data: str | bytes) -> str:
+def _message(text: str) -> str:
     """The first line of a server's own error message, of the shapes that are usual."""
-    text = data if isinstance(data, str) else data.decode(errors="replace")
     try:
         told = json.loads(text)
     except ValueError:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import httpx
 
 from npcserver.client import is_here
-from npcserver.engines.endpoint import TIMEOUT, Endpoint, Json, Unavailable
+from npcserver.engines.endpoint import TIMEOUT, Endpoint, Json, Refused, Unavailable
 from npcserver.errors import EngineError
 
 PAUSES_S = (0.1, 0.5)
@@ -35,7 +35,7 @@ class Fleet:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
             trust_env=not all(is_here(url) for url in urls),
         )
-        self.endpoints = [Endpoint(url, self._http, clock) for url in urls]
+        self.endpoints = [Endpoint(url, self._http, clock, key) for url in urls]
 
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
@@ -57,16 +57,16 @@ class Fleet:
             NoServerError: none answers.
         """
         met = await asyncio.gather(*(self._models(each) for each in self.endpoints))
-        listed = next((models for models in met if models is not None), None)
-        if listed is None:
+        if all(models is None for models in met):
             raise self._nobody(tries=1)
-        return listed
+        return next((models for models in met if models), [])
 
     async def _models(self, endpoint: Endpoint) -> list[str] | None:
         try:
             return await endpoint.models()
-        except EngineError as error:
-            endpoint.fault = endpoint.fault or error.message
+        except Refused:
+            return []  # it is there; what it cannot do is told by what is asked next
+        except Unavailable:
             endpoint.breaker.open()
             return None
 

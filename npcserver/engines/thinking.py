@@ -18,10 +18,8 @@ class Thinking:
         self._held += text
         if not self.inside:
             begun = self._held.lstrip()
-            if OPEN.startswith(begun):
-                return ""
             if not begun.startswith(OPEN):
-                return self._rest()
+                return "" if OPEN.startswith(begun) else self._rest()
             self.inside, self._held = True, begun.removeprefix(OPEN)
         return self._after_thought()
 
