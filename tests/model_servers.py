@@ -183,7 +183,8 @@ def once_started(answer: Answer, *, probe: Answer = say("x")) -> Answer:  # noqa
     """What is asked to find out what the server can do is answered plainly; then `answer`."""
 
     async def chosen(asked: Json, wire: Wire) -> None:
-        await (answer if asked.get("stream") else probe)(asked, wire)
+        words = asked.get("stream") and asked["max_tokens"] > 1
+        await (answer if words else probe)(asked, wire)
 
     return chosen
 

@@ -50,7 +50,11 @@ async def words(engine: RemoteEngine, **sampling: Any) -> str:
 
 def streamed(server: Misbehaving) -> list[Json]:
     """The requests for words, without what was asked at the start."""
-    return [body for body in server.bodies("completions") if body.get("stream")]
+    return [
+        body
+        for body in server.bodies("completions")
+        if body.get("stream") and body["max_tokens"] > 1
+    ]
 
 
 def run(answer: Answer, **sampling: Any) -> tuple[str, Misbehaving]:
@@ -100,6 +104,18 @@ def test_the_servers_own_count_is_taken() -> None:
             async with started(server.url) as engine:
                 last = (await pieces(engine))[-1]
                 assert (last.finish, last.usage) == ("length", Usage(9, 7, 1))
+
+    asyncio.run(main())
+
+
+def test_a_server_that_will_not_count_its_stream_is_not_asked_to() -> None:
+    async def answer(asked: Json, wire: Wire) -> None:
+        unknown = refuse(422, "stream_options: unknown field")
+        await (unknown if "stream_options" in asked else say("Hi"))(asked, wire)
+
+    async def main() -> None:
+        async with misbehaving(completions=answer) as server, started(server.url) as engine:
+            assert await words(engine) == "Hi"
 
     asyncio.run(main())
 

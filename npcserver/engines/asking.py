@@ -5,7 +5,8 @@ tokens, and the options are walked as a tree of texts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 from npcserver.engines.base import Prompt, Usage
@@ -65,18 +66,22 @@ def _likelihoods(echoed: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
     An option's first letters may be one token with the prompt's last: so what is common is found by
     comparing, not by counting characters.
     """
-    common = 0
-    columns = zip(*([token for token, _ in tokens] for tokens in echoed), strict=False)
-    for column in columns:
-        if len(set(column)) > 1:
-            break
-        common += 1
+    common = common_length([[token for token, _ in tokens] for tokens in echoed])
     sums = [math.fsum(odd for _, odd in tokens[common:]) for tokens in echoed]
     return [math.exp(each - max(sums)) for each in sums]
 
 
+def common_length(sequences: Sequence[Sequence[Hashable]]) -> int:
+    """How many items all of them begin with."""
+    alike = (len(set(column)) == 1 for column in zip(*sequences, strict=False))
+    return sum(takewhile(bool, alike))
+
+
 class Walked:
-    """Near exact: the likeliest next tokens, asked for again behind every beginning found."""
+    """The likeliest next tokens, asked for again behind every beginning that is found.
+
+    Near the truth for options that are likely; what is not among the tokens told is guessed.
+    """
 
     def __init__(self, talk: Talk, number: int) -> None:
         """Args: number: how many of the likeliest tokens the server tells."""
@@ -85,8 +90,8 @@ class Walked:
 
     @property
     def says(self) -> str:
-        """With the number, since what is not among them is bounded only."""
-        return f"the {self._number} likeliest next tokens, token by token"
+        """With the number, since what is not among them is guessed."""
+        return f"the {self._number} likeliest next tokens (rough for what is not among them)"
 
     async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
         """The most promising beginnings first, so that the others need not be walked."""

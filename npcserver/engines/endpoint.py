@@ -130,9 +130,12 @@ class Endpoint:
         try:
             async with self._http.stream(method, self._address(path), json=body) as answer:
                 await self._check(answer)
-                self.breaker.succeeded()
                 async for event in self._read(answer):
                     yield event
+            self.breaker.succeeded()
+        except GeneratorExit:  # who asked has heard enough
+            self.breaker.succeeded()
+            raise
         except (httpx.TransportError, httpx.StreamError, TimeoutError) as error:
             raise self._failed(_why(error)) from None
         finally:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from npcserver.engines.asking import Echoed, Walked, Way
 from npcserver.engines.base import Message, Prompt, Usage
-from npcserver.engines.endpoint import Refused
+from npcserver.engines.endpoint import Json, Refused
 from npcserver.engines.fleet import Fleet, NoServerError
+from npcserver.engines.forcing import Forced
 from npcserver.engines.questions import CONSTRAINTS, Drawn, Questioned
 from npcserver.engines.render import Template
 from npcserver.engines.writing import CONTINUING, Chatting, Completing, Form, Talk, choices
@@ -16,6 +17,7 @@ OPTIONS = (" qx night", " zv day")
 """Nothing that a model would say unless it is held to it."""
 NUMBERS = (200, 20, 5)
 """How many of the likeliest tokens to ask for; servers have their own bounds."""
+USAGE: Json = {"stream_options": {"include_usage": True}}
 NO_SUCH_PATH = {404, 405, 501}
 
 
@@ -40,7 +42,7 @@ async def find_form(fleet: Fleet, model: str | None, template: Template) -> Form
         EngineError: it answers neither to text nor to messages, and why.
     """
     forms: list[Form] = [Completing(template), *(Chatting(hints) for hints in CONTINUING)]
-    first: Refused | None = None
+    last: Refused | None = None
     for form in forms:
         try:
             choices(await Talk(fleet, form, model).ask(PROBE, max_tokens=1, temperature=0))
@@ -48,9 +50,9 @@ async def find_form(fleet: Fleet, model: str | None, template: Template) -> Form
         except Refused as refused:
             if isinstance(form, Completing) and refused.status not in NO_SUCH_PATH:
                 raise
-            first = first or refused
-    assert first
-    raise first
+            last = refused
+    assert last
+    raise last
 
 
 async def find_way(talk: Talk) -> Way:
@@ -71,11 +73,22 @@ def _ways(talk: Talk) -> Iterator[Way]:
     if isinstance(talk.form, Completing):
         yield Echoed(talk, 0)
         yield Echoed(talk, 1)
+        yield Forced(talk)
     for number in NUMBERS:
         yield Walked(talk, number)
     yield Questioned(talk)
     for constraint in CONSTRAINTS:
         yield Drawn(talk, constraint)
+
+
+async def tells_usage(talk: Talk) -> bool:
+    """Whether the server takes the wish to be told what a stream took. Raises NoServerError."""
+    try:
+        body = talk.body(PROBE, max_tokens=1, stream=True, **USAGE)
+        await talk.fleet.ask(talk.form.path, body)
+    except Refused:
+        return False
+    return True
 
 
 async def counts(talk: Talk) -> bool:

@@ -49,6 +49,7 @@ class RemoteEngine:
         self._talk: Talk | None = None
         self._way: Way = probing.Undecided()
         self._counts = False
+        self._extras: Json = {}
         self._stops_there = True
         self._running = 0
 
@@ -65,6 +66,7 @@ class RemoteEngine:
             self._model = self._model or next(iter(listed), None)
             form = await probing.find_form(self._fleet, self._model, self._template)
             self._talk = Talk(self._fleet, form, self._model)
+            self._extras = probing.USAGE if await probing.tells_usage(self._talk) else {}
             self._way = await probing.find_way(self._talk)
             self._counts = await probing.counts(self._talk)
         except EngineError as error:
@@ -104,7 +106,7 @@ class RemoteEngine:
             while True:
                 reply = Reply(talk.form, sampling.stop)
                 stops = sampling.stop if self._stops_there else ()
-                body = _streamed(talk, prompt, sampling, stops)
+                body = talk.body(prompt, **_fields(sampling, stops), **self._extras)
                 async with aclosing(talk.fleet.events(talk.form.path, body)) as events:
                     async for event in events:
                         if text := reply.feed(event):
@@ -150,11 +152,10 @@ class RemoteEngine:
             self._running -= 1
 
 
-def _streamed(talk: Talk, prompt: Prompt, sampling: Sampling, stops: Sequence[str]) -> Json:
-    """The body of a request for words."""
+def _fields(sampling: Sampling, stops: Sequence[str]) -> Json:
+    """What a request for words says besides the prompt."""
     fields: Json = {
         "stream": True,
-        "stream_options": {"include_usage": True},
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -164,4 +165,4 @@ def _streamed(talk: Talk, prompt: Prompt, sampling: Sampling, stops: Sequence[st
         fields["frequency_penalty"] = sampling.frequency_penalty
     if stops:
         fields["stop"] = list(stops)
-    return talk.body(prompt, **fields)
+    return fields
