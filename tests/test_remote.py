@@ -232,6 +232,36 @@ def test_what_breaks_off_amid_its_words_is_not(proper: bool) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "event", ["1", "no json", {"choices": "x"}, {"choices": [1]}, {"choices": [{"text": 7}]}]
+)
+def test_what_has_an_unusual_shape_is_an_error(event: Any) -> None:
+    async def answer(asked: Json, wire: Wire) -> None:
+        wire.begin()
+        await wire.event(event)
+        wire.end()
+
+    with pytest.raises(EngineError, match=r"unusual shape|not a JSON object"):
+        run(answer)
+
+
+@pytest.mark.parametrize("logprobs", ["x", {"content": [1]}, {"top_logprobs": [[1]]}])
+def test_odds_of_an_unusual_shape_are_none(logprobs: Any) -> None:
+    odd = give({"choices": [{"text": "x", "logprobs": logprobs}]})
+    with pytest.raises(EngineError, match="cannot weigh options"):
+        asyncio.run(decided(odd, "angry", "sad"))
+
+
+def test_an_error_amid_a_stream_is_told() -> None:
+    async def answer(asked: Json, wire: Wire) -> None:
+        wire.begin()
+        await wire.event({"choices": [{"text": "Half"}]})
+        await wire.event({"error": {"message": "out of memory"}})
+
+    with pytest.raises(EngineError, match="out of memory"):
+        run(answer)
+
+
 def test_a_refusal_is_told_in_one_line_without_the_key() -> None:
     message = "your key s3cret: the context is 1024 tokens\n" + "x" * 500
 

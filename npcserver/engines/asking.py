@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from itertools import takewhile
 from typing import Protocol
 
-from npcserver.engines.base import Prompt, Usage
+from npcserver.engines.base import Decision, Prompt, Usage
 from npcserver.engines.endpoint import Json
 from npcserver.engines.writing import Completing, Talk, choices, usage
 from npcserver.errors import EngineError
@@ -28,6 +28,22 @@ class Way(Protocol):
 
     async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
         """A weight for each option, not all zero. Raises EngineError."""
+
+
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What reading an answer of another shape than the usual one raises."""
+
+
+async def decided(way: Way, prompt: Prompt, options: Sequence[str]) -> Decision:
+    """The options' probabilities, as the way has it. Raises EngineError."""
+    try:
+        weights, usage = await way.weigh(prompt, options)
+        total = math.fsum(weights)
+        if not 0 < total < math.inf:
+            raise EngineError("the server's odds are no numbers")
+        return Decision(tuple(weight / total for weight in weights), usage)
+    except MALFORMED as error:
+        raise EngineError(f"the server's answer has an unusual shape: {error!r}") from None
 
 
 class Echoed:

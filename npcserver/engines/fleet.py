@@ -8,7 +8,7 @@ from contextlib import aclosing
 import httpx
 
 from npcserver.client import is_here
-from npcserver.engines.endpoint import TIMEOUT, Endpoint, Json, Refused, Unavailable
+from npcserver.engines.endpoint import TIMEOUT, Endpoint, Json, Unavailable
 from npcserver.errors import EngineError
 
 PAUSES_S = (0.1, 0.5)
@@ -64,11 +64,11 @@ class Fleet:
     async def _models(self, endpoint: Endpoint) -> list[str] | None:
         try:
             return await endpoint.models()
-        except Refused:
-            return []  # it is there; what it cannot do is told by what is asked next
         except Unavailable:
             endpoint.breaker.open()
             return None
+        except EngineError:
+            return []  # it is there; what it cannot do is told by what is asked next
 
     async def ask(self, path: str, body: Json) -> Json:
         """One question, one answer. Raises like `events`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from npcserver.engines.asking import Echoed, Walked, Way
+from npcserver.engines.asking import Echoed, Walked, Way, decided
 from npcserver.engines.base import Message, Prompt, Usage
 from npcserver.engines.endpoint import Json, Refused
 from npcserver.engines.fleet import Fleet, NoServerError
@@ -59,7 +59,7 @@ async def find_way(talk: Talk) -> Way:
     """The most exact way the server has to weigh options. Raises NoServerError."""
     for way in _ways(talk):
         try:
-            await way.weigh(PROBE, OPTIONS)
+            await decided(way, PROBE, OPTIONS)
         except NoServerError:
             raise
         except EngineError:

@@ -4,13 +4,12 @@ vLLM, SGLang, llama.cpp's server, `transformers serve`, Ray Serve, and what is l
 server can do is found out once, when the engine starts; `status` tells it.
 """
 
-import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 from npcserver.engines import probing
-from npcserver.engines.asking import Way
+from npcserver.engines.asking import Way, decided
 from npcserver.engines.base import Decision, EngineStatus, Piece, Prompt, Sampling
 from npcserver.engines.endpoint import Json
 from npcserver.engines.fleet import Fleet
@@ -71,7 +70,8 @@ class RemoteEngine:
             self._counts = await probing.counts(self._talk)
         except EngineError as error:
             raise ModelError(
-                f"{error.message}; start that server, or correct --remote-url and --model"
+                f"{error.message}; start that server, or correct --remote-url, --model or "
+                "NPCSERVER_REMOTE_KEY"
             ) from None
 
     async def close(self) -> None:
@@ -125,9 +125,7 @@ class RemoteEngine:
         if len(options) == 1:
             return Decision((1.0,))
         with self._counted():
-            weights, usage = await self._way.weigh(prompt, options)
-        total = math.fsum(weights)
-        return Decision(tuple(weight / total for weight in weights), usage)
+            return await decided(self._way, prompt, options)
 
     async def warm(self, prompt: Prompt) -> None:
         """Let a server compute `prompt`; another one may get what comes later."""

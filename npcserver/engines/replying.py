@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from npcserver.engines.asking import MALFORMED
 from npcserver.engines.base import Usage
 from npcserver.engines.endpoint import Json
 from npcserver.engines.pieces import SPECIAL, Stops, Whole
@@ -43,7 +44,13 @@ class Reply:
         return self._usage or Usage(completion_tokens=self._pieces)
 
     def feed(self, event: Json) -> str:
-        """What an event adds to the words."""
+        """What an event adds to the words. Raises EngineError when it has an unusual shape."""
+        try:
+            return self._feed(event)
+        except MALFORMED as error:
+            raise EngineError(f"the server's answer has an unusual shape: {error!r}") from None
+
+    def _feed(self, event: Json) -> str:
         self._usage = usage(event) or self._usage
         listed = event.get("choices") or []  # the event that tells the usage has none
         if not listed:

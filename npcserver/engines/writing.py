@@ -113,7 +113,7 @@ class Talk:
 def choices(answer: Json) -> list[Json]:
     """An answer's choices, in order. Raises EngineError when it has none."""
     listed = answer.get("choices")
-    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+    if not isinstance(listed, list) or not listed:
         raise EngineError("the server's answer has no choices")
     return sorted(listed, key=lambda each: each.get("index") or 0)
 
