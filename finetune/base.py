@@ -3,7 +3,6 @@
 Named as the server names models: `embedded`, or a folder as transformers saves it. Knows no data.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -12,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from finetune.errors import RunError
 from npcserver import models
+from npcserver.engines import torch_weights
 from npcserver.engines.render import TEMPLATES, Template
+from npcserver.engines.sources import digest, weights
 from npcserver.engines.vocabulary import special_texts
 
-GGUF = "weights.gguf"
 SENTENCEPIECE = "tokenizer.model"
 
 
@@ -71,26 +68,13 @@ class Base:
         """Its name, without the folders of this machine."""
         return self.name if self.name in models.KNOWN else self.folder.resolve().name
 
-    @property
-    def _gguf(self) -> dict[str, str]:
-        return {"gguf_file": GGUF} if (self.folder / GGUF).exists() else {}
-
     def tokenizer(self) -> TrainingTokenizer:
         """Its tokenizer, as prompts are rendered with it."""
         return TrainingTokenizer(self.transformers_tokenizer())
 
     def transformers_tokenizer(self) -> Any:
         """Its tokenizer, as transformers has it."""
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, **self._gguf)
-        if self._gguf:
-            # The file says that digits stand alone; transformers' reader of it forgets that.
-            tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Digits(individual_digits=True),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-                ]
-            )
-        return tokenizer
+        return torch_weights.load_tokenizer(self.folder)
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write its tokenizer into the folder of a model made from it."""
@@ -100,17 +84,7 @@ class Base:
 
     def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
         """Its weights, de-quantised where they were, as transformers' PreTrainedModel."""
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, attn_implementation=attention, **self._gguf
-        )
-        # Else transformers takes the model for a quantised one and refuses to save it.
-        if hasattr(model, "hf_quantizer"):
-            del model.hf_quantizer
-        model.is_quantized = False
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        return model
+        return torch_weights.load_weights(self.folder, dtype, attention)
 
 
 def find(name: str) -> Base:
@@ -120,24 +94,14 @@ def find(name: str) -> Base:
         RunError: there is none that can be trained.
     """
     folder = models.cache_folder() / name if name in models.KNOWN else Path(name)
-    weights = [folder / GGUF] if (folder / GGUF).exists() else sorted(folder.glob("*.safetensors"))
-    if name in models.KNOWN and not weights:
+    files = weights(folder)
+    if name in models.KNOWN and not files:
         raise RunError(f"the model {name!r} is not here yet; run: npcserver models pull {name}")
-    if not weights:
+    if not files:
         raise RunError(
             f"model {name!r}: neither one of {', '.join(models.KNOWN)} nor a folder that holds "
             "config.json and *.safetensors, as transformers saves a model"
         )
     about = folder / "model.json"
     facts = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
-    return Base(name, folder, digest(weights), facts)
-
-
-def digest(files: Sequence[Path]) -> str:
-    """The sha256 of some files, one after the other."""
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                whole.update(chunk)
-    return whole.hexdigest()
+    return Base(name, folder, digest(files), facts)

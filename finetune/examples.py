@@ -111,17 +111,22 @@ class Staging:
         """
         builder = self.builder(record)
         staged = stage_record(builder, record)
-        prompt, word = staged.prompt, staged.emotion_word
+        prompt, feeling = staged.prompt, builder.emotion_slot(staged.emotion)
         opening, _ = builder.emotions()
         if record.emotion is not None:
-            yield self._span("emotion", prompt.then(opening), word)
+            yield self._span("emotion", prompt.then(opening), feeling)
         if record.action is not None and staged.can_act:
-            option = builder.deed_options([staged.deed] if staged.deed else [])[-1]
-            yield self._span("action", prompt.then(opening + word), option)
-        close = builder.wording.close
-        said = close[len(close.rstrip()) :] + record.reply
-        span = self._span("words", prompt.then(builder.opening(word, staged.deed)), said)
+            yield from self._action(builder, prompt.then(opening + feeling), staged.deed)
+        opened = prompt.then(builder.opening(staged.emotion, staged.deed))
+        span = self._span("words", opened, builder.said(record.reply))
         yield Span("words", span.before, span.ids + self._tokenizer.encode(self._template.end))
+
+    def _action(self, builder: PromptBuilder, felt: Prompt, deed: Deed | None) -> Iterator[Span]:
+        """Whether anything is done; then, what."""
+        refrain, act = builder.acting()
+        yield self._span("action", felt, act if deed else refrain)
+        if deed:
+            yield self._span("action", felt.then(act), builder.deed_options([deed])[0])
 
     def text(self, prompt: Prompt) -> str:
         """A prompt as the text that becomes its ids."""
@@ -192,7 +197,7 @@ class Staged:
     """
 
     prompt: Prompt
-    emotion_word: str
+    emotion: str
     deed: Deed | None
     can_act: bool
 
@@ -214,7 +219,7 @@ def stage_record(builder: PromptBuilder, record: Record) -> Staged:
     deeds = builder.deeds(state, asker)
     return Staged(
         builder.build(state, len(record.history) + 1),
-        builder.loaded.scene.emotions[emotion].word,
+        emotion,
         _deed(record, deeds, asker, builder),
         bool(deeds),
     )

@@ -93,13 +93,12 @@ def pair_texts(staging: Staging, start: Base, pair: Preference) -> dict[str, str
     record = pair.record
     builder = staging.builder(record)
     staged = stage_record(builder, record)
-    opened = staged.prompt.then(builder.opening(staged.emotion_word, staged.deed))
-    lead = builder.wording.close[len(builder.wording.close.rstrip()) :]
+    opened = staged.prompt.then(builder.opening(staged.emotion, staged.deed))
     end = start.template.end
     return {
         "prompt": staging.text(opened),
-        "chosen": f"{lead}{record.reply}{end}",
-        "rejected": f"{lead}{pair.rejected}{end}",
+        "chosen": builder.said(record.reply) + end,
+        "rejected": builder.said(pair.rejected) + end,
     }
 
 

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from npcserver import __version__, connection, metrics
 from npcserver.api import admin, characters, openai, systemone
 from npcserver.config import Settings
-from npcserver.engines.base import Engine, Sampling
+from npcserver.engines.base import Sampling
 from npcserver.journal import Store
 from npcserver.library import LoadedScene, load_scenes
 from npcserver.lobby import Lobby
@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="npcserver", version=__version__, lifespan=lifespan)
     app.state.settings = settings
-    _add_routes(app, scenes, served.engine, is_open=settings.is_open)
+    _add_routes(app, scenes, served, is_open=settings.is_open)
     app.include_router(openai.router(scenes, served.engine, settings, served.history))
     app.include_router(systemone.router(scenes, served.engine, settings))
     app.include_router(admin.router(served, settings))
@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _add_routes(
-    app: FastAPI, scenes: Mapping[str, LoadedScene], engine: Engine, *, is_open: bool
+    app: FastAPI, scenes: Mapping[str, LoadedScene], served: Served, *, is_open: bool
 ) -> None:
     @app.websocket("/v1/scenes/{scene}/ws")
     async def play(socket: WebSocket, scene: str, instance: str = "main") -> None:
@@ -101,10 +101,15 @@ def _add_routes(
 
     @app.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
-        """The model is loaded and can answer."""
-        status = engine.status()
+        """The model is loaded and can answer; `warm`: all it can compute beforehand, it has."""
+        status = served.engine.status()
         response.status_code = 200 if status.ready else 503
-        told = {"ready": status.ready, "engine": status.engine, "model": status.model}
+        told = {
+            "ready": status.ready,
+            "engine": status.engine,
+            "model": status.model,
+            "warm": served.is_warm,
+        }
         # The details name servers: with a secret set, strangers may ask here.
         return told | ({"details": status.details} if is_open and status.details else {})
 

@@ -36,6 +36,7 @@ class Engine(StrEnum):
 
     auto = "auto"
     openvino = "openvino"
+    transformers = "transformers"
     remote = "remote"
     scripted = "scripted"
 
@@ -132,6 +133,7 @@ def serve(
     with _friendly():
         from npcserver import serving
         from npcserver.config import load
+        from npcserver.engines import choice
 
         flags = {
             "scenes": scenes,
@@ -144,10 +146,9 @@ def serve(
             "data": data,
         }
         settings = load(flags, config)
-        has_model = settings.engine not in {Engine.scripted, Engine.remote}
-        if pull and has_model:
+        if pull and settings.engine not in {Engine.scripted, Engine.remote}:
             _pull(settings.model)
-        if settings.adapter and has_model:
+        if settings.adapter and choice.engine_of(settings) == Engine.openvino:
             _merge(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:

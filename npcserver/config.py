@@ -43,10 +43,11 @@ class Settings(BaseSettings):
     adapter: Path | None = Field(
         None, description="Folder of a fine-tuned adapter, merged into the model at start."
     )
-    engine: Literal["auto", "openvino", "remote", "scripted"] = Field(
+    engine: Literal["auto", "openvino", "transformers", "remote", "scripted"] = Field(
         "auto",
-        description="What runs the model; `remote` asks the servers in `remote_urls`, "
-        "`scripted` plays the scenes' own examples.",
+        description="What runs the model; `remote` asks the servers in `remote_urls`, `scripted` "
+        "plays the scenes' own examples. `auto` takes `transformers` where torch finds a GPU, else "
+        "`openvino`.",
     )
     remote_urls: list[str] = Field(
         [], description="Base URLs of servers that speak OpenAI's completions, for `remote`."
@@ -97,7 +98,9 @@ class Settings(BaseSettings):
     )
     temperature: float = Field(0.35, ge=0, le=2, description="How freely words are drawn; 0: not.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")
-    cache_gb: Annotated[int, Field(ge=1)] = Field(1, description="Key-value cache, in GB.")
+    cache_gb: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Key-value cache, in GB; unset: an eighth of the memory, 1 to 8."
+    )
 
     @field_validator("remote_urls")
     @classmethod

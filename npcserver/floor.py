@@ -7,10 +7,13 @@ Whatever a turn produces goes through the scene's mailbox, so that the scene sta
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from npcserver import director, hearing
+from npcserver.admission import Admission, Late
+from npcserver.drafts import Drafts
 from npcserver.engines.base import Engine, Sampling, Usage
 from npcserver.errors import EngineError, NpcError
 from npcserver.journal import Fact, JournalError
@@ -30,7 +33,10 @@ from npcserver.protocol import (
     Volume,
 )
 from npcserver.state import SceneState
-from npcserver.turn import Doing, Feeling, Part, Sentence, Spoken, Words, play
+from npcserver.turn import Doing, Feeling, Intent, Part, Sentence, Spoken, Words, play
+
+WRAP_UP = 0.6
+"""After this share of the time allowed a turn goes no further than its sentence."""
 
 
 class Writer(Protocol):
@@ -62,6 +68,7 @@ class Rules:
         prompt_tokens: the longest prompt.
         history: past happenings a prompt may hold; asked anew for each prompt, since another
             model may have been brought in.
+        admission: the way to the engine, one for all scenes.
     """
 
     turn_s: float = 30.0
@@ -69,6 +76,7 @@ class Rules:
     prompt_tokens: int = 1200
     history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
+    admission: Admission = field(default_factory=lambda: Admission(lambda: None))
 
 
 @dataclass(eq=False)
@@ -82,6 +90,8 @@ class Turn:
     volume: Volume
     asked_at: float
     deadline: float
+    wrap_up_at: float
+    """From then on a turn ends with the sentence it is in."""
     after: "Turn | None" = None
     task: asyncio.Task[None] | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,7 +113,7 @@ class Floor:
         self._rules = rules
         self._turns: list[Turn] = []
         self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._warming: dict[str, asyncio.Task[None]] = {}
+        self._drafts = Drafts(engine, self._builder)
         self._builders = {
             npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
             for npc in scene.loaded.characters
@@ -150,35 +160,22 @@ class Floor:
 
     async def stop_all(self, reason: str) -> None:
         """Interrupt every turn."""
-        for task in self._warming.values():
-            task.cancel()
+        self._drafts.forget_all()
         for turn in list(self._turns):
             await self.stop(turn, reason)
 
     def warm(self, player: str, draft: str) -> None:
-        """Prefill the prompt of whoever would answer `draft`; one warm-up a player at a time."""
-        state = self._scene.state
-        if player in self._warming or player not in state.bodies or not draft:
-            return
-        heard_by = hearing.listeners(state, player, "talk", ())
-        choice = director.choose(state, player, draft, (), heard_by)
-        if not choice.npcs:
-            return
-        builder = self._builder(choice.npcs[0])
-        prompt = builder.draft(state, state.bodies[player].name, draft)
-        task = asyncio.create_task(self._engine.warm(prompt))
-        self._warming[player] = task
-        task.add_done_callback(lambda done: self._warmed(player, done))
+        """Take note of what a player is typing, so that its answer comes sooner."""
+        self._drafts.follow(self._scene.state, player, draft)
+
+    def forget(self, player: str) -> None:
+        """Drop what a player who is gone was typing."""
+        self._drafts.forget(player)
 
     def _builder(self, npc: str) -> PromptBuilder:
         builder = self._builders[npc]
         builder.history = self._rules.history()
         return builder
-
-    def _warmed(self, player: str, task: asyncio.Task[None]) -> None:
-        self._warming.pop(player, None)
-        if not task.cancelled():
-            task.exception()  # a failed warm-up costs time later, nothing else
 
     # ---- a turn ----------------------------------------------------------------------------
 
@@ -195,7 +192,8 @@ class Floor:
         if deadline_ms is not None:
             allowed = min(allowed, deadline_ms / 1000)
         state = self._scene.state
-        return Turn(npc, asker, state.number, reply_to, volume, now, now + allowed)
+        wrap_up_at = now + WRAP_UP * allowed
+        return Turn(npc, asker, state.number, reply_to, volume, now, now + allowed, wrap_up_at)
 
     async def _run(self, turn: Turn) -> None:
         """The turn's task: wait for the floor, play, end. Interrupting it is `stop`'s business."""
@@ -207,8 +205,11 @@ class Floor:
                     await turn.after.over.wait()
                 async with self._speaking[turn.npc]:
                     await self._play(turn)
-        except TimeoutError:
+        except (TimeoutError, Late) as error:
             status, reason = "timeout", "the answer took longer than allowed"
+            if not turn.text:
+                why = error.message if isinstance(error, Late) else "no answer came in time"
+                await self._scene.call(lambda: self._be_brief(turn, why))
         except EngineError as error:
             status, reason = "failed", error.message
         except JournalError as error:
@@ -217,19 +218,45 @@ class Floor:
             status, reason = "silent", "nothing to say"
         await self._scene.call(lambda: self._end(turn, status, reason))
 
+    async def _be_brief(self, turn: Turn, why: str) -> None:
+        """There is no time for an answer: say a line the author wrote for that, or stay silent."""
+        brief = self._builders[turn.npc].character.brief
+        if not brief and not turn.turn_id:
+            await self._stay_silent(turn, why)
+        elif not brief:
+            await self._end(turn, "silent", why)
+        else:
+            line = brief[turn.line % len(brief)]
+            await self._begin(turn)
+            await self._take(turn, Words(line))
+            await self._take(turn, Sentence(0, len(line)))
+            await self._end(turn, "completed", f"an authored line: {why}")
+
     async def _play(self, turn: Turn) -> None:
-        await self._scene.call(lambda: self._begin(turn))
+        builder, state = self._builder(turn.npc), self._scene.state
+        prompt = builder.build(state, turn.line)
+        tokens = builder.tokens(prompt) + self._rules.sampling.max_tokens
+        async with self._rules.admission.admitted(tokens, turn.deadline):
+            await self._scene.call(lambda: self._begin(turn))
+            foreseen = await self._drafts.intent(turn.asker, prompt)
+            await self._speak(turn, builder, foreseen)
+
+    async def _speak(self, turn: Turn, builder: PromptBuilder, foreseen: Intent | None) -> None:
+        loop = asyncio.get_running_loop()
         sampling = replace(self._rules.sampling, seed=self._rules.sampling.seed + turn.line)
         parts = play(
-            self._builder(turn.npc),
+            builder,
             self._scene.state,
             self._engine,
             line=turn.line,
             asker=turn.asker,
             sampling=sampling,
+            foreseen=foreseen,
+            is_late=lambda: loop.time() > turn.wrap_up_at,
         )
-        async for part in parts:
-            await self._scene.call(lambda part=part: self._take(turn, part))  # type: ignore[misc]
+        async with aclosing(parts):  # type: ignore[type-var]
+            async for part in parts:
+                await self._scene.call(lambda part=part: self._take(turn, part))  # type: ignore[misc]
 
     async def _begin(self, turn: Turn) -> None:
         if turn.over.is_set() or turn.turn_id:
@@ -269,6 +296,7 @@ class Floor:
                 await self._scene.record_speech(turn.turn_id, delta)
                 if turn.first_word_at is None:
                     turn.first_word_at = asyncio.get_running_loop().time()
+                    self._rules.admission.first_word(turn.begun_at)
                 text = TurnText(turn_id=turn.turn_id, delta=delta, at=len(turn.text))
                 turn.text += delta
                 self._scene.show(text, turn.audience)

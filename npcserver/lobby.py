@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from npcserver.admission import Admission
 from npcserver.bounds import Bucket
 from npcserver.config import Settings
 from npcserver.engines.base import Engine, Sampling
@@ -57,6 +58,7 @@ class Lobby:
         self.scenes = scenes
         self.engine = engine
         self.settings = settings
+        self.admission = Admission(lambda: engine.status().cache_tokens)
         self._history = history
         self._store = store
         self._journal = JournalWriter(store)
@@ -242,6 +244,7 @@ class Lobby:
                     frequency_penalty=FREQUENCY_PENALTY,
                     seed=settings.seed,
                 ),
+                admission=self.admission,
             ),
             wall_ms=_wall_ms,
             on_turn=lambda done: self.on_turn(done),

@@ -19,6 +19,7 @@ TOKENS = Counter("npcserver_completion_tokens", "Tokens spoken.", registry=REGIS
 INSTANCES = Gauge("npcserver_instances", "Live instances of scenes.", registry=REGISTRY)
 CONNECTIONS = Gauge("npcserver_connections", "Open connections.", registry=REGISTRY)
 RUNNING = Gauge("npcserver_engine_requests", "Requests in the engine.", registry=REGISTRY)
+WAITING = Gauge("npcserver_turns_waiting", "Turns waiting for the engine.", registry=REGISTRY)
 RESTARTS = Gauge("npcserver_engine_restarts", "Restarts of the engine.", registry=REGISTRY)
 KV_USAGE = Gauge("npcserver_kv_cache_usage", "Share of the cache in use.", registry=REGISTRY)
 
@@ -29,6 +30,7 @@ def watch(lobby: Lobby) -> None:
     INSTANCES.set_function(lambda: lobby.instances)
     CONNECTIONS.set_function(lambda: lobby.connections)
     RUNNING.set_function(lambda: lobby.engine.status().running)
+    WAITING.set_function(lambda: lobby.admission.waiting)
     RESTARTS.set_function(lambda: lobby.engine.status().restarts)
     KV_USAGE.set_function(lambda: lobby.engine.status().kv_usage or 0.0)
 

@@ -6,7 +6,10 @@ the engine decides, then the words:
 
     Kit: Can you take me across tonight?
     [The east rope is fraying.]
-    Hessa (worried; shakes her head): Not on that rope.
+    Hessa (looking worried; shakes her head): Not on that rope.
+
+A slot's words come after a space, since there most words are a single token: options are compared
+where their tokens part, and a first letter would stand for every word that begins with it.
 
 Within a conversation each prompt extends the last one: what is recalled for a line depends on that
 line alone, and when the budget overflows, old lines go in blocks. A secret (`hides`) never enters.
@@ -34,7 +37,7 @@ from npcserver.sheets import (
 )
 from npcserver.state import Happening, SceneState, deed_words
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 """Goes up with every change to what a prompt says, so that a model tuned on another is refused."""
 SHOWN_EXAMPLES = 3
 """Examples that every prompt of a character shows; the first ones in the file."""
@@ -52,20 +55,23 @@ MAX_DEEDS = 32
 
 @dataclass(frozen=True)
 class Wording:
-    """The prompt's own words and marks in one language."""
+    """The prompt's own words and marks in one language; `space` is what parts two words."""
 
     stranger: str
     voice: str
     wants: str
     open: str
+    space: str
     then: str
     close: str
     colon: str
 
 
 WORDING = {
-    "en": Wording("Stranger", "How {} speaks: ", "What {} wants: ", " (", "; ", "): ", ": "),
-    "zh": Wording("来客", "{}说话的样子：", "{}想要的：", "（", "；", "）：", "："),
+    "en": Wording(
+        "Stranger", "How {} speaks: ", "What {} wants: ", " (looking", " ", ";", "):", ":"
+    ),
+    "zh": Wording("来客", "{}说话的样子：", "{}想要的：", "（", "", "；", "）：", "："),
 }
 
 
@@ -146,29 +152,59 @@ class PromptBuilder:
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def draft(self, state: SceneState, name: str, text: str) -> Prompt:
-        """The prompt that a line `name` is still typing would make, for warming it."""
+        """The prompt that a line which `name` is still typing would make."""
         everyone = frozenset(state.bodies)
         line = Happening(0, "", name, text, True, (), "talk", everyone, 0)
         blocks = [*self._history(state), self._make_block(line)]
-        return Prompt((*self.persona, *_merged(blocks)), "", self.loaded.id, self.npc)
+        messages = (*self.persona, *_merged(blocks))
+        return Prompt(messages, self.character.name, self.loaded.id, self.npc)
+
+    def tokens(self, prompt: Prompt) -> int:
+        """A high estimate of a prompt's tokens."""
+        return sum(estimate_tokens(message.text) for message in prompt.messages)
 
     def opened(self) -> Prompt:
         """The part that never changes, alone."""
         return Prompt(self.persona, "", self.loaded.id, self.npc)
 
+    def foreseen(self) -> Iterator[Prompt]:
+        """How prompts go on from there with the first line of a conversation: with any example."""
+        for example in self.character.examples:
+            messages = (*self.persona, *self._primed(example))
+            yield Prompt(messages, "", self.loaded.id, self.npc)
+
     def emotions(self) -> tuple[str, list[str]]:
-        """What to append before the emotion is decided, and the words to decide among."""
-        return self.wording.open, [e.word for e in self.loaded.scene.emotions.values()]
+        """What to append before the emotion is decided, and what to decide among."""
+        return self.wording.open, [
+            self.emotion_slot(emotion) for emotion in self.loaded.scene.emotions
+        ]
+
+    def emotion_slot(self, emotion: str) -> str:
+        """How a declared emotion is written."""
+        return self.wording.space + self.loaded.scene.emotions[emotion].word
+
+    def acting(self) -> tuple[str, str]:
+        """What follows the emotion when nothing is done, and when something is."""
+        return self.wording.close, self.wording.then
 
     def deed_options(self, deeds: list[Deed]) -> list[str]:
-        """What may follow the emotion: nothing more, or one of the deeds."""
-        close = self.wording.close.rstrip()
-        return [close, *(f"{self.wording.then}{deed.words}{close}" for deed in deeds)]
+        """What may follow when something is done."""
+        return [self.wording.space + deed.words + self.wording.close for deed in deeds]
 
-    def opening(self, emotion_word: str, deed: Deed | None) -> str:
-        """The decided slots, after the name: ` (worried; shakes her head):`."""
-        slots = emotion_word + (self.wording.then + deed.words if deed else "")
-        return f"{self.wording.open}{slots}{self.wording.close.rstrip()}"
+    def opening(self, emotion: str, deed: Deed | None) -> str:
+        """The decided slots, after the name: ` (looking worried; shakes her head):`."""
+        return self._opening(emotion, deed.words if deed else None)
+
+    def said(self, text: str) -> str:
+        """Words as they follow the slots."""
+        return self.wording.space + text
+
+    def _opening(self, emotion: str, deed: str | None) -> str:
+        return self.wording.open + self.emotion_slot(emotion) + self._action_slot(deed)
+
+    def _action_slot(self, deed: str | None) -> str:
+        doing = self.wording.then + self.wording.space + deed if deed else ""
+        return doing + self.wording.close
 
     def deeds(self, state: SceneState, asker: str) -> list[Deed]:
         """Everything the character could do now, at most MAX_DEEDS."""
@@ -202,43 +238,44 @@ class PromptBuilder:
         if not past.spoken:
             who = f"{past.name} " if past.name else ""
             return (Message("user", f"[{who}{past.text}]"),)
-        line = f"{past.name}{self.wording.colon}{past.text}"
+        line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
         recalled = self._recalled_facts(past.text)
         return (
-            *self._recalled_example(past.text, past.name),
+            *self._recalled_example(past.text),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
         )
 
     def _own(self, past: Happening) -> str:
-        feeling = self.loaded.scene.emotions.get(past.emotion or "")
-        slots = feeling.word if feeling else ""
-        if past.deed:
-            slots += self.wording.then + past.deed
-        return f"{past.name}{self.wording.open}{slots}{self.wording.close}{past.text}"
+        return self._answer(past.emotion or self.character.resting, past.deed, past.text)
+
+    def _answer(self, emotion: str, deed: str | None, text: str) -> str:
+        """An answer of the character's, whole. Args: deed: its words."""
+        return self.character.name + self._opening(emotion, deed) + self.said(text)
 
     def _recalled_facts(self, text: str) -> list[str]:
         facts = self.character.knows
         about = _without_names(self.character, text)
         return [facts[i] for i in relevance.rank(about, facts)[:RECALLED_FACTS]]
 
-    def _recalled_example(self, text: str, asker: str) -> list[Message]:
-        """The example that fits a line best, as if `asker` had said it before."""
+    def _recalled_example(self, text: str) -> list[Message]:
+        """The example that fits a line best."""
         best = recall_examples(self.character, text)[:1]
-        return [m for example in best * PRIMING for m in self._shown(example, asker)]
+        return [message for example in best for message in self._primed(example)]
+
+    def _primed(self, example: Example) -> list[Message]:
+        # Whoever asks now, a stranger asked it then: so it can be computed before anybody asks.
+        return PRIMING * self._shown(example, self.wording.stranger)
 
     def _shown(self, example: Example, asker: str) -> list[Message]:
         return [
-            Message("user", f"{asker}{self.wording.colon}{example.line}"),
+            Message("user", f"{asker}{self.wording.colon}{self.wording.space}{example.line}"),
             Message("assistant", self.example_line(example, asker)),
         ]
 
     def example_line(self, example: Example, asker: str) -> str:
         """An example's whole answer, to somebody named `asker`, slots included."""
-        slots = self.loaded.scene.emotions[example.emotion].word
-        if example.action:
-            slots += self.wording.then + self._example_deed(example, asker)
-        name = self.character.name
-        return f"{name}{self.wording.open}{slots}{self.wording.close}{example.reply}"
+        deed = self._example_deed(example, asker) if example.action else None
+        return self._answer(example.emotion, deed, example.reply)
 
     def _example_deed(self, example: Example, asker: str) -> str:
         assert example.action

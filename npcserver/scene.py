@@ -225,6 +225,7 @@ class LiveScene:
             self._listeners.pop(player, None)
             if player in self.state.bodies:
                 await self.floor.stop_of(player, "the player left")
+                self.floor.forget(player)
                 await self.record(PlayerLeft(player=player), frozenset(self.state.bodies))
 
         await self.call(handler)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from npcserver.config import Settings
@@ -68,19 +69,30 @@ class Served:
         """Begin to compute, beside everything else, the part of every prompt that never changes."""
         self._warming = asyncio.create_task(self._warm(), name="warming every character")
 
+    @property
+    def is_warm(self) -> bool:
+        """All that can be computed before anybody speaks has been."""
+        return self._warming is not None and self._warming.done()
+
     async def close(self) -> None:
         """Free everything."""
         await self._stop_warming()
         await self.engine.close()
 
     async def _warm(self) -> None:
-        for loaded in self._scenes.values():
-            for npc in loaded.characters:
-                builder = PromptBuilder(loaded, npc, self._settings.prompt_tokens)
-                try:
-                    await self.engine.warm(builder.opened())
-                except EngineError as error:  # it costs time later, nothing else
-                    log.warning("%s/%s could not be warmed: %s", loaded.id, npc, error.message)
+        """Who everybody is, first; then every example that a first line may recall."""
+        builders = [
+            PromptBuilder(loaded, npc, self._settings.prompt_tokens)
+            for loaded in self._scenes.values()
+            for npc in loaded.characters
+        ]
+        openings = (builder.opened() for builder in builders)
+        foreseen = (prompt for builder in builders for prompt in builder.foreseen())
+        for prompt in chain(openings, foreseen):
+            try:
+                await self.engine.warm(prompt)
+            except EngineError as error:  # it costs time later, nothing else
+                log.warning("%s could not be warmed: %s", prompt.speaker, error.message)
 
     async def _stop_warming(self) -> None:
         if self._warming is not None:

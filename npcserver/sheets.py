@@ -152,6 +152,8 @@ class Character(_Strict):
     """The emotion they wear when nothing happens."""
     actions: list[Id] = []
     examples: Annotated[list[Example], Field(min_length=3)]
+    brief: Annotated[list[Text], Field(max_length=8)] = []
+    """What they say, word for word, when there is no time for an answer."""
 
 
 def argument_options(schema: dict[str, Any]) -> list[Any]:

@@ -5,18 +5,21 @@ never parsed out of prose. Knows nothing of sockets, journals or other turns, an
 ask the engine it is given.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from npcserver.engines.base import Engine, Prompt, Sampling, Usage
+from npcserver.engines.base import Engine, Piece, Prompt, Sampling, Usage
 from npcserver.guard import Guard, Sentences
 from npcserver.prompt import Deed, PromptBuilder
 from npcserver.state import SceneState
 
 NONE = "none"
 """The name under which doing nothing stands among an action's probabilities."""
+ODDS = 0.5
+"""Something is done when that is likelier than not."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,37 @@ class Spoken:
 Part = Feeling | Doing | Words | Sentence | Spoken
 
 
+@dataclass(frozen=True)
+class Intent:
+    """What a character is going to do about a line, before a word is said.
+
+    Args:
+        prompt: what it was decided on, up to the character's name.
+    """
+
+    prompt: Prompt
+    feeling: Feeling
+    doing: Doing | None
+    deed: Deed | None
+
+
+async def intend(
+    builder: PromptBuilder, state: SceneState, engine: Engine, prompt: Prompt, asker: str
+) -> Intent:
+    """Decide about a line that is not said yet, so that its answer begins at once.
+
+    Raises:
+        EngineError: the engine could not decide.
+    """
+    feeling = await _decide_emotion(builder, engine, prompt)
+    felt = _felt(builder, prompt, feeling)
+    deeds = builder.deeds(state, asker)
+    acting = await _decide_to_act(builder, engine, felt) if deeds else 0.0
+    if acting <= ODDS:
+        return Intent(prompt, feeling, None, None)
+    return Intent(prompt, feeling, *await _decide_deed(builder, engine, felt, deeds, acting))
+
+
 async def play(
     builder: PromptBuilder,
     state: SceneState,
@@ -70,74 +104,124 @@ async def play(
     line: int,
     asker: str,
     sampling: Sampling,
+    foreseen: Intent | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Part]:
     """Answer happening number `line`, said by `asker`.
+
+    Args:
+        foreseen: what was decided while the line was typed; of no use if it was typed on.
+        is_late: asked at the end of each sentence; once it is, that was the last one.
 
     Raises:
         EngineError: the engine could not go on; what was yielded until then stands.
     """
     names = [body.name for body in state.bodies.values()] + [builder.wording.stranger]
     prompt = builder.build(state, line)
-    feeling, word = await _decide_emotion(builder, engine, prompt)
+    guard = Guard(names)
+
+    def words(emotion: str, deed: Deed | None) -> AsyncGenerator[Piece, None]:
+        return engine.generate(prompt.then(builder.opening(emotion, deed)), sampling)
+
+    if foreseen is not None and foreseen.prompt == prompt:
+        yield foreseen.feeling
+        if foreseen.doing is not None:
+            yield foreseen.doing
+        async for part in _speak(words(foreseen.feeling.emotion, foreseen.deed), guard, is_late):
+            yield part
+        return
+    feeling = await _decide_emotion(builder, engine, prompt)
     yield feeling
-    deed, doing = await _decide_deed(builder, state, engine, prompt, word, asker)
-    if doing is not None:
-        yield doing
-    opened = prompt.then(builder.opening(word, deed))
-    async for part in _speak(engine, opened, sampling, Guard(names)):
+    felt = _felt(builder, prompt, feeling)
+    deeds = builder.deeds(state, asker)
+    # Most often nothing is done; so the words that follow are begun beside that decision.
+    async with _begun(words(feeling.emotion, None)) as pieces:
+        acting = await _decide_to_act(builder, engine, felt) if deeds else 0.0
+        if acting <= ODDS:
+            async for part in _speak(pieces, guard, is_late):
+                yield part
+            return
+    doing, deed = await _decide_deed(builder, engine, felt, deeds, acting)
+    yield doing
+    async for part in _speak(words(feeling.emotion, deed), guard, is_late):
         yield part
 
 
-async def _decide_emotion(
-    builder: PromptBuilder, engine: Engine, prompt: Prompt
-) -> tuple[Feeling, str]:
+@asynccontextmanager
+async def _begun(pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[AsyncGenerator[Piece, None]]:
+    """A stream whose first piece is asked for now, and which is closed if nobody reads it."""
+    first = asyncio.ensure_future(anext(pieces))
+
+    async def whole() -> AsyncGenerator[Piece, None]:
+        yield await first
+        async for piece in pieces:
+            yield piece
+
+    try:
+        yield whole()
+    finally:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await pieces.aclose()
+
+
+def _felt(builder: PromptBuilder, prompt: Prompt, feeling: Feeling) -> Prompt:
+    opening, _ = builder.emotions()
+    return prompt.then(opening + builder.emotion_slot(feeling.emotion))
+
+
+async def _decide_emotion(builder: PromptBuilder, engine: Engine, prompt: Prompt) -> Feeling:
     opening, words = builder.emotions()
     decision = await engine.decide(prompt.then(opening), words)
     chances = dict(zip(builder.loaded.scene.emotions, decision.probabilities, strict=True))
-    chosen = max(chances, key=lambda emotion: chances[emotion])
-    return Feeling(chosen, chances), builder.loaded.scene.emotions[chosen].word
+    return Feeling(max(chances, key=chances.__getitem__), chances)
+
+
+async def _decide_to_act(builder: PromptBuilder, engine: Engine, felt: Prompt) -> float:
+    """The probability that anything is done."""
+    return (await engine.decide(felt, builder.acting())).probabilities[1]
 
 
 async def _decide_deed(
-    builder: PromptBuilder,
-    state: SceneState,
-    engine: Engine,
-    prompt: Prompt,
-    emotion_word: str,
-    asker: str,
-) -> tuple[Deed | None, Doing | None]:
-    deeds = builder.deeds(state, asker)
-    if not deeds:
-        return None, None
-    opening, _ = builder.emotions()
-    decision = await engine.decide(prompt.then(opening + emotion_word), builder.deed_options(deeds))
-    best = max(range(len(decision.probabilities)), key=decision.probabilities.__getitem__)
-    if best == 0:
-        return None, None
-    chances = {NONE: decision.probabilities[0]}
-    for deed, chance in zip(deeds, decision.probabilities[1:], strict=True):
-        chances[deed.action] = chances.get(deed.action, 0.0) + chance
-    deed = deeds[best - 1]
-    return deed, Doing(deed.action, deed.target, deed.args, chances)
+    builder: PromptBuilder, engine: Engine, felt: Prompt, deeds: list[Deed], acting: float
+) -> tuple[Doing, Deed]:
+    """What is done. Args: acting: the probability that anything is."""
+    _, act = builder.acting()
+    decision = await engine.decide(felt.then(act), builder.deed_options(deeds))
+    chances = {NONE: 1 - acting}
+    for deed, chance in zip(deeds, decision.probabilities, strict=True):
+        chances[deed.action] = chances.get(deed.action, 0.0) + acting * chance
+    deed = deeds[max(range(len(deeds)), key=decision.probabilities.__getitem__)]
+    return Doing(deed.action, deed.target, deed.args, chances), deed
 
 
 async def _speak(
-    engine: Engine, prompt: Prompt, sampling: Sampling, guard: Guard
+    stream: AsyncGenerator[Piece, None], guard: Guard, is_late: Callable[[], bool]
 ) -> AsyncIterator[Part]:
-    sentences, usage = Sentences(), Usage()
-    async with aclosing(engine.generate(prompt, sampling)) as pieces:
+    sentences, usage, spoken = Sentences(), Usage(), 0
+    async with aclosing(stream) as pieces:
         async for piece in pieces:
             usage = piece.usage or usage
-            if said := guard.feed(piece.text):
-                yield Words(said)
-                for start, end in sentences.feed(said):
-                    yield Sentence(start, end)
+            said = guard.feed(piece.text)
+            finished = sentences.feed(said)
+            if finished and is_late():
+                for part in _said(said[: finished[-1][1] - spoken], finished):
+                    yield part
+                yield Spoken(usage)
+                return
+            for part in _said(said, finished):
+                yield part
+            spoken += len(said)
             if guard.ended:
                 break
-    if rest := guard.finish():
-        yield Words(rest)
-        for start, end in sentences.feed(rest):
-            yield Sentence(start, end)
-    for start, end in sentences.finish():
-        yield Sentence(start, end)
+    rest = guard.finish()
+    for part in _said(rest, [*sentences.feed(rest), *sentences.finish()]):
+        yield part
     yield Spoken(usage)
+
+
+def _said(text: str, finished: list[tuple[int, int]]) -> Iterator[Part]:
+    if text:
+        yield Words(text)
+    for start, end in finished:
+        yield Sentence(start, end)

@@ -12,7 +12,7 @@ from npcserver.engines.base import Engine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
 from npcserver.journal import Batch, Store
-from npcserver.library import load_scene
+from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import PlayerInfo, ServerMessage, parse
 from npcserver.scene import LiveScene, Sender
 
@@ -73,11 +73,12 @@ async def live(
     engine: Engine | None = None,
     rules: Rules | None = None,
     instance: str = "main",
+    loaded: LoadedScene = QUAY,
 ) -> AsyncIterator[LiveScene]:
     """A live instance of the quay."""
     store = store or Store(":memory:")
     scene = LiveScene(
-        QUAY,
+        loaded,
         instance,
         engine=engine or ScriptedEngine({"quay": QUAY}, pace_s=0.05),
         journal=InlineJournal(store),

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from npcserver.config import Settings
-from npcserver.engines import choice
+from npcserver.engines import choice, sources
 from npcserver.engines.base import Message, Prompt
 from npcserver.engines.remote import RemoteEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import ModelError
 from npcserver.prompt import PROMPT_VERSION
-from tests.adapters import write_model
+from tests.adapters import write_adapter, write_model
 from tests.stage import QUAY
 
 SCENES = {"quay": QUAY}
@@ -37,6 +37,38 @@ def test_a_named_engine_plays_everything(model: Path) -> None:
     assert chosen.scripted == ()
     assert not isinstance(chosen.engine, choice.TwoEngines)
     assert chosen.engine.status().model == "model"
+
+
+def test_auto_takes_transformers_where_torch_finds_a_gpu(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = Settings(engine="auto", model=str(model))
+    monkeypatch.setattr(sources, "gpu_is_here", lambda: False)
+    assert choice.engine_of(auto) == "openvino"
+    monkeypatch.setattr(sources, "gpu_is_here", lambda: True)
+    chosen = choice.choose(auto, {})
+    assert (chosen.engine.status().engine, chosen.engine.status().model) == (
+        "transformers",
+        "model",
+    )
+    (model / "weights.gguf").unlink()  # what is left is for OpenVINO only
+    assert choice.engine_of(auto) == "openvino"
+
+
+def test_transformers_takes_an_adapter_as_it_is(model: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", base=b"model")
+    settings = Settings(engine="transformers", model=str(model), adapter=adapter)
+    chosen = choice.choose(settings, SCENES)
+    assert chosen.engine.status().model == "model+adapter"
+    assert chosen.history == 8
+
+
+def test_a_gpu_is_asked_for_only_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources.gpu_is_here.cache_clear()
+    monkeypatch.setattr(sources, "GPU_DEVICES", ())
+    monkeypatch.setattr(sources.subprocess, "run", lambda *_, **__: pytest.fail("it was asked"))
+    assert not sources.gpu_is_here()
+    sources.gpu_is_here.cache_clear()
 
 
 def test_the_script_needs_no_model(tmp_path: Path) -> None:

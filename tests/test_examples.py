@@ -78,9 +78,9 @@ class Listening(ScriptedEngine):
         self.asked: list[Prompt] = []
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Piece, None]:
-        self.asked.append(prompt)
         async for piece in super().generate(prompt, sampling):
             yield piece
+        self.asked.append(prompt)  # begun beside a decision, it may not be read to its end
 
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
         self.asked.append(prompt)
@@ -170,20 +170,23 @@ def staging(history: int = 8) -> Staging:
 
 
 def texts(record: Record) -> dict[str, str]:
-    return {span.slot: tokenizer().decode(span.ids) for span in staging().spans(record)}
+    told: dict[str, str] = {}
+    for span in staging().spans(record):
+        told[span.slot] = told.get(span.slot, "") + tokenizer().decode(span.ids)
+    return told
 
 
 def test_each_slot_is_trained_on_what_the_server_reads_back() -> None:
     give = Act(name="give", args={"item": "herring"})
     got = texts(ada("Feed me.", "Here.", action=give))
-    assert got == {"emotion": "happy", "action": "; gives herring to Kit):", "words": " Here.\n"}
+    assert got == {"emotion": " happy", "action": "; gives herring to Kit):", "words": " Here.\n"}
     assert texts(ada("Feed me.", "No."))["action"] == "):"
 
 
 def test_what_the_data_does_not_tell_is_not_trained() -> None:
     assert texts(ada("Feed me.", "No.", emotion=None, action=None)) == {"words": " No.\n"}
     ids = next(iter(staging().spans(ada("Feed me.", "No.", emotion=None, action=None)))).before
-    assert tokenizer().decode(ids).endswith("Kit: Feed me.\nAda Finch (neutral):")
+    assert tokenizer().decode(ids).endswith("Kit: Feed me.\nAda Finch (looking neutral):")
 
 
 def test_an_action_the_scene_does_not_allow_is_no_example() -> None:

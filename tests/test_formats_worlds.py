@@ -700,7 +700,7 @@ class Listening(ScriptedEngine):
         self.asked: dict[str, list[tuple[Message, ...]]] = {}
 
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
-        if prompt.opening.endswith("("):
+        if prompt.opening.endswith(" (looking"):
             self.asked.setdefault(prompt.speaker, []).append(prompt.messages)
         return await super().decide(prompt, options)
 

@@ -18,6 +18,7 @@ from npcserver.engines import host
 from npcserver.engines.base import Message, Prompt, Sampling
 from npcserver.engines.host import HostedEngine
 from npcserver.engines.openvino import PROPERTIES
+from npcserver.engines.options import OptionTree
 from npcserver.engines.render import TEMPLATES, prompt_ids
 from npcserver.engines.vocabulary import Tokens
 from npcserver.errors import EngineError
@@ -25,7 +26,7 @@ from npcserver.errors import EngineError
 pytestmark = pytest.mark.model
 
 GREEDY = Sampling(max_tokens=24, temperature=0)
-WORDS = ["neutral", "angry", "happy", "sad"]
+WORDS = [" neutral", " angry", " happy", " sad"]
 
 
 @dataclass
@@ -76,78 +77,121 @@ def test_a_continued_sequence_is_byte_exact(running: Running) -> None:
 
 
 def test_decisions_follow_the_text_and_sum_to_one(running: Running) -> None:
-    shown = "Kit: You thief!\nAda (angry): Out!\n\n" * 3
-    asked = Prompt((Message("user", shown + "Kit: You thief!"),), "Ada (")
+    shown = "Kit: You thief!\nAda (looking angry): Out!\n\n" * 3
+    asked = Prompt((Message("user", shown + "Kit: You thief!"),), "Ada (looking")
 
     async def main() -> None:
-        for _ in range(2):  # asked again, it comes from memory
+        for _ in range(2):
             decision = await running.engine.decide(asked, WORDS)
             assert sum(decision.probabilities) == pytest.approx(1)
-            assert max(zip(decision.probabilities, WORDS, strict=True))[1] == "angry"
+            assert max(zip(decision.probabilities, WORDS, strict=True))[1] == " angry"
 
     running.runner.run(main())
 
 
 @pytest.mark.parametrize("length", range(60, 100, 3))
 def test_decisions_hold_at_every_block_boundary(running: Running, length: int) -> None:
-    """Only tokens that are not cached have scores: where a block ends must not matter."""
-    text = "one " * length + "Kit: You thief!\nAda (angry): Out!\n\nKit: You thief!\nAda ("
-    asked = Prompt((Message("user", text),), "")
+    """What is cached, and where a block of the cache ends, must not matter."""
+    shown = "Kit: You thief!\nAda (looking angry): Out!\n\n" * 3
+    text = "one " * length + shown + "Kit: You thief!"
+    asked = Prompt((Message("user", text),), "Ada (looking")
 
     async def main() -> None:
         first = await running.engine.decide(asked, WORDS)
-        await words(running.engine, asked.then("angry): Out"), Sampling(max_tokens=8))
+        await words(running.engine, asked.then(" angry): Out"), Sampling(max_tokens=8))
         other = await running.engine.decide(asked, list(reversed(WORDS)))
-        assert max(zip(first.probabilities, WORDS, strict=True))[1] == "angry"
+        assert max(zip(first.probabilities, WORDS, strict=True))[1] == " angry"
         # What is cached was rounded, what is not was not: the odds move a little, the choice not.
-        assert max(zip(other.probabilities, reversed(WORDS), strict=True))[1] == "angry"
+        assert max(zip(other.probabilities, reversed(WORDS), strict=True))[1] == " angry"
 
     running.runner.run(main())
 
 
 def uncached(folder: Path) -> Callable[[list[int], list[list[int]]], list[float]]:
-    """Probabilities from a pipeline that keeps nothing, one option after the other."""
+    """Probabilities from a pipeline that keeps nothing, one token after the other."""
     pipeline = genai.ContinuousBatchingPipeline(folder, genai.SchedulerConfig(), "CPU", PROPERTIES)
     counted = itertools.count()
 
-    def score(ids: list[int], option: list[int]) -> float:
+    def score(ids: list[int]) -> float:
         config = genai.GenerationConfig(
             apply_chat_template=False, max_new_tokens=1, echo=True, logprobs=1, ignore_eos=True
         )
-        tensor = ov.Tensor(np.array([ids + option], dtype=np.int64))
+        tensor = ov.Tensor(np.array([ids], dtype=np.int64))
         handle = pipeline.add_request(next(counted), tensor, config)
         while pipeline.has_non_finished_requests():
             pipeline.step()
         (output,) = handle.read().values()
-        return math.fsum(output.generated_log_probs[:-1][-len(option) :])
+        return float(output.generated_log_probs[-2])
 
     def decide(ids: list[int], options: list[list[int]]) -> list[float]:
-        weights = [math.exp(score(ids, option)) for option in options]
-        return [weight / math.fsum(weights) for weight in weights]
+        tree = OptionTree(options)
+        return tree.probabilities(
+            {
+                path: {token: score([*ids, *path, token]) for token in tokens}
+                for path, tokens in tree.forks.items()
+            }
+        )
 
     return decide
 
 
 def test_what_is_cached_and_what_stands_beside_it_changes_no_decision(running: Running) -> None:
-    """Options of several tokens once read each other's: odds were off by 4 nats, on average."""
+    """Options asked for at the same time once read each other's tokens."""
     folder = models.resolve("embedded")
     tokens = Tokens(genai.Tokenizer(folder))
     decide = uncached(folder)
-    feelings = ["unimpressed", "exasperated", "warm-hearted", "sad", "heartbroken"]
+    deeds = [" nods slowly):", " nods to the left):", " hands Kit a lamp):", " hands Kit a rope):"]
     moved = []
 
     async def main() -> None:
         for length in range(40, 56):
-            text = "one " * length + "Kit: My brother is lost in the snow.\nAda ("
+            text = "one " * length + "Kit: My brother is lost in the snow.\nAda (looking sad;"
             asked = Prompt((Message("user", text),), "")
             await running.engine.warm(asked)
-            got = (await running.engine.decide(asked, feelings)).probabilities
+            got = (await running.engine.decide(asked, deeds)).probabilities
             ids = prompt_ids(asked, TEMPLATES["script"], tokens)
-            true = decide(ids, [tokens.encode(feeling) for feeling in feelings])
+            true = decide(ids, [tokens.encode(deed) for deed in deeds])
             moved.extend(abs(math.log(a / b)) for a, b in zip(got, true, strict=True) if b > 0.02)
 
     running.runner.run(main())
     assert statistics.mean(moved) < 0.15
+
+
+def test_conversations_that_begin_alike_do_not_read_each_other(running: Running) -> None:
+    """Requests that go on from one partly filled block at the same time once shared it."""
+    decide = uncached(models.resolve("embedded"))
+    tokens = Tokens(genai.Tokenizer(models.resolve("embedded")))
+    lines = [
+        "Where is the map?",
+        "What is for dinner, and who cooks it?",
+        "Why is the bridge down?",
+    ]
+
+    async def main() -> None:
+        for filler in range(0, 32, 5):
+            sheet = Message("system", "Ada keeps the harbour." + " word" * filler)
+            await running.engine.warm(Prompt((sheet,), ""))
+            asked = [
+                Prompt((sheet, Message("user", f"Kit: {each}")), "Ada (looking") for each in lines
+            ]
+            together = await asyncio.gather(*(running.engine.decide(p, WORDS) for p in asked))
+            for each, got in zip(asked, together, strict=True):
+                ids = prompt_ids(each, TEMPLATES["script"], tokens)
+                true = decide(ids, [tokens.encode(word) for word in WORDS])
+                assert got.probabilities == pytest.approx(true, abs=0.06)
+
+    running.runner.run(main())
+
+
+def test_a_character_that_is_several_tokens_is_decided_too(running: Running) -> None:
+    async def main() -> None:
+        asked = Prompt((Message("user", "茶，茶，茶，茶，"),), "")
+        decision = await running.engine.decide(asked, ["茶", "蓝", "荃"])
+        assert sum(decision.probabilities) == pytest.approx(1)
+        assert decision.probabilities[0] > 0.9
+        assert (await running.engine.decide(asked, ["茶"])).probabilities == (1.0,)
+
+    running.runner.run(main())
 
 
 def test_a_batch_around_it_hardly_changes_the_words(running: Running) -> None:

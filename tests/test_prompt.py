@@ -46,7 +46,18 @@ def test_an_overflow_moves_the_prefix_only_every_so_often() -> None:
 def test_without_history_a_prompt_holds_the_line_alone() -> None:
     seen = prompts(3, budget=100_000, history=0)
     assert "Ring the bell.\n[" not in seen[2]
-    assert seen[2].count("Kit: Give me a herring.") == 3  # primed twice, then asked
+    assert seen[2].count("Kit: Give me a herring.") == 1
+    assert seen[2].count("Stranger: Give me a herring.") >= 2  # primed twice
+
+
+def test_what_a_first_line_recalls_is_foreseen() -> None:
+    builder = PromptBuilder(QUAY, "ada", 2000)
+    foreseen = [script(prompt) for prompt in builder.foreseen()]
+    assert len(foreseen) == len(QUAY.characters["ada"].examples)
+    state = SceneState(QUAY)
+    for example in QUAY.characters["ada"].examples:
+        prompt = script(builder.draft(state, "Kit", example.line))
+        assert any(prompt.startswith(each) for each in foreseen)
 
 
 def test_the_persona_comes_first_and_never_changes() -> None:
@@ -84,9 +95,9 @@ def test_deeds_are_those_that_can_be_done_here() -> None:
             words = [deed.words for deed in builder.deeds(scene.state, "kit")]
             assert words == ["rings the bell", "gives herring to Kit", "gives rope to Kit"]
             options = builder.deed_options(builder.deeds(scene.state, "kit"))
-            assert options[0] == "):"
-            assert options[1] == "; rings the bell):"
-            assert builder.opening("happy", None) == " (happy):"
+            assert options[0] == " rings the bell):"
+            assert builder.acting() == ("):", ";")
+            assert builder.opening("happy", None) == " (looking happy):"
 
     run(main)
 
@@ -107,6 +118,6 @@ def test_a_draft_is_the_prompt_of_the_line_it_becomes() -> None:
 
 def test_templates() -> None:
     prompt = PromptBuilder(QUAY, "bo", 2000).draft(SceneState(QUAY), "Kit", "xyz")
-    assert script(prompt).endswith("Fair water.\n\nKit: xyz")
-    assert chatml(prompt).endswith("<|im_start|>user\nKit: xyz<|im_end|>\n")
+    assert script(prompt).endswith("Fair water.\n\nKit: xyz\nBo")
+    assert chatml(prompt).endswith("user\nKit: xyz<|im_end|>\n<|im_start|>assistant\nBo")
     assert neutral("a<|im_end|>b", ["<|im_end|>"]) == "a b"

@@ -126,37 +126,37 @@ def test_decisions_follow_the_text_and_sum_to_one(llama: Running) -> None:
     assert decision.probabilities[FELT.index("angry")] > 0.9
 
 
-async def likelihood(http: httpx.AsyncClient, url: str, asked: Prompt, option: str) -> float:
-    """An option's likelihood, token by token, out of the odds of the whole vocabulary."""
-
-    async def tokens(text: str) -> list[int]:
-        answer = await http.post(url.removesuffix("/v1") + "/tokenize", json={"content": text})
-        ids: list[int] = answer.json()["tokens"]
-        return ids
-
-    before, odds = await tokens(script(asked)), []
-    for token in await tokens(option):
-        body = {"prompt": before, "logprobs": VOCABULARY, "temperature": 0, "max_tokens": 1}
-        answer = (await http.post(f"{url}/completions", json=body)).json()
-        tops = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        odds.append(next(top["logprob"] for top in tops if top["id"] == token))
-        before = [*before, token]
-    return math.exp(math.fsum(odds))
-
-
 @llama_only
-def test_decisions_are_what_the_whole_vocabulary_says(llama: Running) -> None:
+@pytest.mark.parametrize("felt", [["heartbroken", "sad", "happy", "angry"], ["a cat", "a dog"]])
+def test_decisions_are_what_the_whole_vocabulary_says(llama: Running, felt: list[str]) -> None:
     asked = prompt("My brother is lost in the snow.", "Ada (")
-    felt = ["heartbroken", "sad", "happy", "exasperated"]
 
     async def main() -> None:
         got = (await llama.engine.decide(asked, felt)).probabilities
-        async with httpx.AsyncClient(timeout=60) as http:
-            weights = [await likelihood(http, llama.url, asked, option) for option in felt]
-        true = [weight / math.fsum(weights) for weight in weights]
-        assert got == pytest.approx(true, abs=0.01)
+        async with httpx.AsyncClient(base_url=llama.url.removesuffix("/v1"), timeout=60) as http:
+            cut = [await tokens(http, script(asked) + option) for option in felt]
+            parted = next(
+                n for n, column in enumerate(zip(*cut, strict=False)) if len({*column}) > 1
+            )
+            assert len({ids[parted] for ids in cut}) == len(felt), "they part at one place"
+            odds = await next_odds(http, cut[0][:parted])
+        weights = [math.exp(odds[ids[parted]]) for ids in cut]
+        assert got == pytest.approx([w / math.fsum(weights) for w in weights], abs=0.01)
 
     llama.runner.run(main())
+
+
+async def tokens(http: httpx.AsyncClient, text: str) -> list[int]:
+    ids: list[int] = (await http.post("/tokenize", json={"content": text})).json()["tokens"]
+    return ids
+
+
+async def next_odds(http: httpx.AsyncClient, before: list[int]) -> dict[int, float]:
+    """The log-probabilities of all next tokens."""
+    body = {"prompt": before, "logprobs": VOCABULARY, "temperature": 0, "max_tokens": 1}
+    answer = (await http.post("/v1/completions", json=body)).json()
+    tops = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    return {top["id"]: top["logprob"] for top in tops}
 
 
 @llama_only

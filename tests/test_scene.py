@@ -1,14 +1,22 @@
 """Whole conversations in one live scene, on virtual time."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
 import jsonschema
 import pytest
 
+from npcserver.admission import Admission
+from npcserver.engines.base import Decision, Prompt
+from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.floor import Rules
 from npcserver.journal import Store, TurnRated
+from npcserver.library import LoadedScene
 from npcserver.state import SceneState
 from tests.clock import run
-from tests.stage import Player, live
+from tests.stage import QUAY, Player, live
 
 
 def test_a_turn_comes_whole_and_in_order() -> None:
@@ -161,6 +169,93 @@ def test_deadline() -> None:
             assert done.status == "timeout"
             assert done.timing.total_ms == 120
             assert "Morning. Mind the rope.".startswith(done.text)
+
+    run(main)
+
+
+def brief_scene(*lines: str) -> LoadedScene:
+    """The quay, with an Ada who has something to say when there is no time."""
+    ada = QUAY.characters["ada"].model_copy(update={"brief": list(lines)})
+    return replace(QUAY, characters={**QUAY.characters, "ada": ada})
+
+
+def test_where_no_answer_comes_in_time_an_authored_line_is_said() -> None:
+    async def main() -> None:
+        async with live(loaded=brief_scene("Not now. Tide.")) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Hello.", to=["ada"], deadline_ms=20)
+            done = await kit.until("turn.done")
+            assert (done.status, done.text) == ("completed", "Not now. Tide.")
+            assert "no answer came in time" in done.reason
+            assert done.timing.total_ms == 20
+            assert [sentence.end for sentence in kit.of("turn.sentence")] == [len(done.text)]
+
+    run(main)
+
+
+def test_without_an_authored_line_there_is_silence_and_the_reason() -> None:
+    async def main() -> None:
+        async with live() as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Hello.", to=["ada"], deadline_ms=20)
+            done = await kit.until("turn.done")
+            assert (done.status, done.text) == ("silent", "")
+            assert "no answer came in time" in done.reason
+
+    run(main)
+
+
+def test_an_answer_that_is_late_ends_with_its_sentence() -> None:
+    async def main() -> None:
+        async with live() as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Hello.", to=["ada"], deadline_ms=400)
+            done = await kit.until("turn.done")
+            assert (done.status, done.text) == ("completed", "Morning. Mind the rope.")
+
+    run(main)
+
+
+def test_who_would_wait_for_the_engine_too_long_is_answered_at_once() -> None:
+    async def main() -> None:
+        rules = Rules(admission=Admission(lambda: 1))
+        async with live(loaded=brief_scene("Not now."), rules=rules) as scene:
+            kit = await Player(scene, "kit").join()
+            async with rules.admission.admitted(1, deadline=100.0):
+                await kit.say("Hello.", to=["ada"], deadline_ms=500)
+                assert (await kit.until("turn.done")).text == "Not now."
+            await kit.say("Hello.", to=["ada"])
+            assert (await kit.until("turn.done", 2)).text == "Morning. Mind the rope. It bites."
+
+    run(main)
+
+
+def test_what_was_typed_is_answered_without_deciding_again() -> None:
+    class Counting(ScriptedEngine):
+        decisions = 0
+
+        async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
+            self.decisions += 1
+            return await super().decide(prompt, options)
+
+    async def main() -> None:
+        engine = Counting({"quay": QUAY})
+        async with live(engine=engine) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Hello.", to=["ada"])
+            usual = (await kit.until("turn.done"), engine.decisions)
+            for text in ("Hel", "Hello."):
+                await kit.send("player.typing", text=text)
+            await asyncio.sleep(1)
+            before = engine.decisions
+            await kit.say("Hello.", to=["ada"])
+            done = await kit.until("turn.done", 2)
+            assert (done.text, engine.decisions) == (usual[0].text, before)
+            await kit.send("player.typing", text="Hello.")
+            await kit.say("Ring the bell.", to=["ada"])
+            done = await kit.until("turn.done", 3)
+            assert done.text == "Cover your ears."
+            assert kit.of("turn.action")[-1].name == "ring"
 
     run(main)
 

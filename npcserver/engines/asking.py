@@ -11,12 +11,12 @@ from typing import Protocol
 
 from npcserver.engines.base import Decision, Prompt, Usage
 from npcserver.engines.endpoint import Json
+from npcserver.engines.options import UNLIKELY, OptionTree, Path
 from npcserver.engines.writing import Completing, Talk, choices, usage
 from npcserver.errors import EngineError
 
-NEGLIGIBLE = 1e-3
-"""Options that begin with something this much less likely than the best found are not walked on."""
 LEAST = 1e-12
+"""Nothing is impossible."""
 
 
 class Way(Protocol):
@@ -65,7 +65,7 @@ class Echoed:
         echoed = [self._tokens(choice) for choice in choices(answer)]
         if len(echoed) != len(options):
             raise EngineError("the server does not echo every prompt")
-        return _likelihoods(echoed), usage(answer) or Usage()
+        return _held(echoed), usage(answer) or Usage()
 
     def _tokens(self, choice: Json) -> list[tuple[str, float]]:
         told = choice.get("logprobs") or {}
@@ -76,15 +76,24 @@ class Echoed:
         return pairs[: len(pairs) - self._drawn]
 
 
-def _likelihoods(echoed: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
-    """Each text's likelihood behind the tokens that all of them begin with.
+def _held(echoed: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
+    """The options' probabilities when the model is held to them.
 
     An option's first letters may be one token with the prompt's last: so what is common is found by
     comparing, not by counting characters.
     """
-    common = common_length([[token for token, _ in tokens] for tokens in echoed])
-    sums = [math.fsum(odd for _, odd in tokens[common:]) for tokens in echoed]
-    return [math.exp(each - max(sums)) for each in sums]
+    texts = [[token for token, _ in tokens] for tokens in echoed]
+    number = {text: n for n, text in enumerate({text for tokens in texts for text in tokens})}
+    shared = min(common_length(texts), min(map(len, texts)) - 1)  # the tree wants no empty option
+    tree = OptionTree([[number[text] for text in tokens[shared:]] for tokens in texts])
+    scores: dict[Path, dict[int, float]] = {fork: {} for fork in tree.forks}
+    for tokens in echoed:
+        path: Path = ()
+        for text, odds in tokens[shared:]:
+            if path in scores:
+                scores[path][number[text]] = odds
+            path = (*path, number[text])
+    return tree.probabilities(scores)
 
 
 def common_length(sequences: Sequence[Sequence[Hashable]]) -> int:
@@ -110,26 +119,21 @@ class Walked:
         return f"the {self._number} likeliest next tokens (rough for what is not among them)"
 
     async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
-        """The most promising beginnings first, so that the others need not be walked."""
+        """Held to the options: nothing is asked once a single one is left, or they are unlikely."""
         spent = Usage()
         weights: dict[str, float] = {}
         beginnings = [("", 1.0, list(options))]
         while beginnings:
-            beginnings.sort(key=lambda each: each[1])
-            reached, chance, some = beginnings.pop()
-            if chance < NEGLIGIBLE * max(weights.values(), default=0.0):
-                weights |= dict.fromkeys(some, chance)  # at most that
+            reached, mass, some = beginnings.pop()
+            if len(some) == 1 or mass < UNLIKELY:
+                weights |= dict.fromkeys(some, mass / len(some))
                 continue
-            if reached in some:
-                weights[reached] = chance
-                some = [option for option in some if option != reached]
-            if some:
-                likeliest, took = await self._next(prompt.then(reached))
-                spent += took
-                ended, longer = _step(likeliest, reached, chance, some)
-                weights |= ended
-                beginnings += longer
-        return [max(weights[option], LEAST) for option in options], spent
+            likeliest, took = await self._next(prompt.then(reached))
+            spent += took
+            groups = _groups(likeliest, reached, some)
+            total = math.fsum(chance for chance, _ in groups.values())
+            beginnings += [(b, mass * c / total, those) for b, (c, those) in groups.items()]
+        return [weights[option] for option in options], spent
 
     async def _next(self, prompt: Prompt) -> tuple[dict[str, float], Usage]:
         asked = self._talk.form.logprobs(self._number)
@@ -137,29 +141,28 @@ class Walked:
         return _candidates(choices(answer)), usage(answer) or Usage()
 
 
-Beginnings = list[tuple[str, float, list[str]]]
-
-
-def _step(
-    likeliest: dict[str, float], reached: str, chance: float, options: Sequence[str]
-) -> tuple[dict[str, float], Beginnings]:
-    """One token on: the options that ended with it, and the longer beginnings of the others."""
-    ended: dict[str, float] = {}
-    longer: dict[str, list[str]] = {}
+def _groups(
+    likeliest: dict[str, float], reached: str, options: Sequence[str]
+) -> dict[str, tuple[float, list[str]]]:
+    """One token on: how likely each longer beginning is, and which options it leads to."""
+    groups: dict[str, tuple[float, list[str]]] = {}
     missing = []
     for option in options:
         rest = option[len(reached) :]
-        if (token := _fitting(likeliest, rest)) is None:
+        token = _fitting(likeliest, rest) if rest else None
+        if token is not None:
+            begun = reached + token[: len(rest)]
+            groups.setdefault(begun, (likeliest[token], []))[1].append(option)
+        elif rest:
             missing.append(option)
-        elif len(token) >= len(rest):
-            ended[option] = chance * likeliest[token]
-        else:
-            longer.setdefault(token, []).append(option)
-    if missing:
+    left = max(0.0, 1 - math.fsum(likeliest.values()))
+    for option in missing:
         # Less likely than the least likely that was told, and all of them share what is left.
-        left = max(0.0, 1 - sum(likeliest.values())) / len(missing)
-        ended |= dict.fromkeys(missing, chance * min(left, *likeliest.values()))
-    return ended, [(reached + token, chance * likeliest[token], longer[token]) for token in longer]
+        groups[option] = (max(LEAST, min(left / len(missing), *likeliest.values())), [option])
+    if reached in options:
+        others = math.fsum(chance for chance, _ in groups.values())
+        groups[reached] = (max(LEAST, 1 - others), [reached])
+    return groups
 
 
 def _fitting(likeliest: dict[str, float], rest: str) -> str | None:

@@ -109,6 +109,7 @@ class EngineStatus:
         ready: it can answer.
         running: requests under way.
         kv_usage: share of the key-value cache in use, 0 to 1; None where there is none.
+        cache_tokens: what that cache holds in all; None where nobody knows.
         restarts: how often its process had to be started again.
         details: what else an operator should know, in words.
     """
@@ -118,6 +119,7 @@ class EngineStatus:
     ready: bool
     running: int = 0
     kv_usage: float | None = None
+    cache_tokens: int | None = None
     restarts: int = 0
     details: Mapping[str, str] = field(default_factory=dict)
 

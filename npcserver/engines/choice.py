@@ -7,7 +7,7 @@ from typing import Any
 
 from npcserver import models
 from npcserver.config import DEFAULT_MODEL, MAX_HISTORY, Settings
-from npcserver.engines import host
+from npcserver.engines import host, sources
 from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling
 from npcserver.engines.remote import RemoteEngine
 from npcserver.engines.scripted import ScriptedEngine
@@ -44,16 +44,15 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
     Raises:
         ModelError: the model is missing, or the adapter does not fit.
     """
-    if settings.engine == "scripted":
+    kind = engine_of(settings)
+    if kind == "scripted":
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         return Choice(script, history=history_lines(settings, {}))
-    if settings.engine == "remote":
+    if kind == "remote":
         return _remote(settings)
-    folder = models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
-    told = models.facts(folder)
+    engine, told = _transformers(settings) if kind == "transformers" else _openvino(settings)
     history = history_lines(settings, told)
-    scripted = _unspoken(settings, scenes, models.languages(folder))
-    engine: Engine = host.openvino(folder, settings.cache_gb, told.get("name"))
+    scripted = _unspoken(settings, scenes, told.get("languages", ()))
     if scripted:
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         engine = TwoEngines(engine, script, frozenset(scripted))
@@ -75,6 +74,24 @@ def _remote(settings: Settings) -> Choice:
         template=settings.remote_template,
     )
     return Choice(engine, settings.model, history=history_lines(settings, {}))
+
+
+def engine_of(settings: Settings) -> str:
+    """An engine by name: as set, or what `auto` comes to on this machine."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "transformers" if sources.suits(settings.model) else "openvino"
+
+
+def _openvino(settings: Settings) -> tuple[Engine, dict[str, Any]]:
+    folder = models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
+    told = models.facts(folder)
+    return host.openvino(folder, settings.cache_gb, told.get("name")), told
+
+
+def _transformers(settings: Settings) -> tuple[Engine, dict[str, Any]]:
+    source = sources.find(settings.model, settings.adapter, PROMPT_VERSION)
+    return host.transformers(source, settings.cache_gb), source.told
 
 
 def history_lines(settings: Settings, told: Mapping[str, Any]) -> int:

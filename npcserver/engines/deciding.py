@@ -1,22 +1,22 @@
-"""Probabilities of options, read off what OpenVINO's pipeline says of tokens it is given.
+"""Probabilities of options, read off OpenVINO's pipeline a token at a time.
 
-Each option is appended to the prompt and echoed with the log-probabilities of its tokens. Only what
-is not found in the cache has them, and requests that find the same partly filled block of the cache
-write into it without a copy: one that is computed beside another reads the other's tokens. That is
-why options go one by one where they can. Knows no templates and no jobs but its own.
+The pipeline tells the log-probability of the token it generates and of no other, and takes it
+before any mask. So for each token that may come next a request of one token is held to just that
+one. They share the prompt's cache, and all of a point's requests are one step.
 """
 
-import math
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from npcserver.engines.vocabulary import Ids, Tokens
+import openvino_genai as genai
 
-Event = dict[str, Any]
-BLOCK = 32
-"""Tokens in a block of OpenVINO's key-value cache on CPUs."""
-AFTER = 2
-"""An echo goes on after the option: the end token, and the one that is generated."""
+from npcserver.engines.options import OptionTree, Path
+from npcserver.engines.vocabulary import Ids, Tokens
+from npcserver.engines.worker import Event
+
+CHEAP = 8
+"""As many tokens may be computed once more as cost less than a step of their own."""
 
 
 class Asker(Protocol):
@@ -30,88 +30,81 @@ class Asker(Protocol):
     def usage(self, ids: Ids) -> dict[str, int]:
         """Tokens of a prompt, and how many were computed before."""
 
-    def remember(self, prompt: Ids, options: list[Ids], chances: list[float]) -> None:
-        """Keep a decision, which cannot be computed twice."""
+    def new_tokens(self, ids: Ids) -> int:
+        """How many tokens at the end are yet to be computed."""
 
 
 class Deciding:
-    """Scores every option as what follows a prompt.
+    """Scores what may follow a prompt, one point where the options part after the other."""
 
-    Where each option fits into what the prompt leaves of its last block, they are scored one after
-    the other: the prompt is computed up to its last token, and each option costs a short step. Else
-    all are scored at once, on the prompt's whole blocks, and each computes the rest of the prompt
-    anew. Where a block was shared all the same, there are too few scores; then the last line of the
-    prompt is moved by an empty line, and all is asked again.
-    """
-
-    MOVES = 4
-
-    def __init__(self, job: int, worker: Asker, prompt: Ids, options: list[Ids]) -> None:
+    def __init__(self, job: int, worker: Asker, prompt: Ids, options: Sequence[Ids]) -> None:
         self.id = job
         self._worker = worker
-        self._asked = prompt
-        self._options = options
-        self._usage = worker.usage(prompt)
-        self._moves = 0
-        self._begin(prompt)
-
-    def _begin(self, prompt: Ids) -> None:
         self._prompt = prompt
-        filled = (len(prompt) - 1) % BLOCK
-        room = BLOCK - filled - 1
-        self._one_by_one = max(map(len, self._options)) + AFTER < room
-        computed = prompt[: len(prompt) - 1 - (0 if self._one_by_one else filled)]
-        self._again = len(prompt) - 1 - len(computed)
-        """Tokens of the prompt that are computed with each option, but for its last one."""
-        self._prefix = self._worker.add(computed, max_new_tokens=1) if computed else None
-        self._echoes: list[Any] = []
-        self._scores: list[float] = []
+        self._tree = OptionTree(options)
+        self._usage = worker.usage(prompt)
+        self._scores: dict[Path, dict[int, float]] = {}
+        self._asked: dict[int, Any] = {}
+        self._waiting: list[int] = []
+        self._next_fork()
+
+    def _next_fork(self) -> bool:
+        """Ask for the next point's tokens; the first alone, where the prompt is yet to compute."""
+        path = self._tree.next_fork(self._scores)
+        if path is None:
+            return False
+        self._path, self._scores[path] = path, {}
+        tokens = self._tree.forks[path]
+        ids = [*self._prompt, *path]
+        again = (self._worker.new_tokens(ids) - 1) * (len(tokens) - 1)
+        at_once = len(tokens) if again <= CHEAP else 1
+        self._waiting = list(tokens[at_once:])
+        self._asked = {token: self._force(ids, token) for token in tokens[:at_once]}
+        return True
 
     def poll(self) -> Iterator[Event]:
         """Go on, or answer."""
-        if not self._echoes:
-            if self._prefix is None or any(True for _ in outputs(self._prefix)):
-                first = self._options[:1] if self._one_by_one else self._options
-                self._echoes = [self._echo(option) for option in first]
+        for token, handle in list(self._asked.items()):
+            for output in outputs(handle):
+                if output.generated_ids[0] != token:
+                    self.cancel()
+                    yield {"id": self.id, "error": "the options could not be scored"}
+                    return
+                self._scores[self._path][token] = float(output.generated_log_probs[0])
+                del self._asked[token]
+        if self._asked:
             return
-        for output in outputs(self._echoes[len(self._scores)]):
-            self._scores.append(self._score(output, self._options[len(self._scores)]))
-            if len(self._scores) == len(self._options):
-                yield from self._answer()
-                return
-            if self._one_by_one:
-                self._echoes.append(self._echo(self._options[len(self._scores)]))
+        if self._waiting:
+            ids = [*self._prompt, *self._path]
+            self._asked = {token: self._force(ids, token) for token in self._waiting}
+            self._waiting = []
+        elif not self._next_fork():
+            chances = self._tree.probabilities(self._scores)
+            yield {"id": self.id, "probabilities": chances, "usage": self._usage}
 
-    def _score(self, output: Any, option: Ids) -> float:
-        """An option's log-probability; nan where not all of it was computed for it."""
-        logs = output.generated_log_probs[:-AFTER]
-        expected = self._again + len(option)
-        return math.fsum(logs[-len(option) :]) if len(logs) >= expected else math.nan
+    def _force(self, ids: Ids, token: int) -> Any:
+        """A request that can generate this token only.
 
-    def _answer(self) -> Iterator[Event]:
-        scores = self._scores
-        if any(map(math.isnan, scores)):
-            if self._moves == self.MOVES:
-                yield {"id": self.id, "error": "the options could not be scored"}
-                return
-            self._moves += 1
-            self._begin(self._worker.tokens.with_empty_line(self._prompt))
-            return
-        weights = [math.exp(score - max(scores)) for score in scores]
-        chances = [weight / math.fsum(weights) for weight in weights]
-        self._worker.remember(self._asked, self._options, chances)
-        yield {"id": self.id, "probabilities": chances, "usage": self._usage}
-
-    def _echo(self, option: Ids) -> Any:
-        # Nothing real is followed by the end token there, so what it completes is never found.
-        ids = [*self._prompt, *option, self._worker.tokens.eos]
-        return self._worker.add(ids, max_new_tokens=1, echo=True, logprobs=1, ignore_eos=True)
+        A grammar allows every token that its text begins with; those that are not this one are
+        forbidden, as end tokens are before the least length. Where the token is a part of a
+        character, which no grammar can say, all others are.
+        """
+        tokens = self._worker.tokens
+        text = tokens.bytes_of[token]
+        held: dict[str, Any] = {}
+        try:
+            held["structured_output_config"] = genai.StructuredOutputConfig(
+                grammar=f"root ::= {json.dumps(text.decode(), ensure_ascii=False)}"
+            )
+            held["stop_token_ids"] = tokens.beginnings(text) - {token}
+        except UnicodeDecodeError:
+            held["stop_token_ids"] = tokens.bytes_of.keys() - {token}
+        return self._worker.add(ids, max_new_tokens=1, min_new_tokens=1, logprobs=1, **held)
 
     def cancel(self) -> None:
         """Free the slots."""
-        for handle in (self._prefix, *self._echoes):
-            if handle is not None:
-                handle.cancel()
+        for handle in self._asked.values():
+            handle.cancel()
 
 
 def outputs(handle: Any) -> Iterator[Any]:

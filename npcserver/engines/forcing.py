@@ -1,27 +1,30 @@
 """How likely each option is as the next text, from a server that can be held to tokens: llama.cpp.
 
 It cuts texts into tokens for us, tells the odds of the likeliest ones, and under a grammar of
-tokens it writes nothing but an option, and tells the odds it would have had without one.
+tokens it writes a certain token and tells the odds it would have had without one.
 """
 
 import asyncio
 import math
 from collections.abc import Sequence
 
-from npcserver.engines.asking import LEAST, NEGLIGIBLE, common_length
+from npcserver.engines.asking import common_length
 from npcserver.engines.base import Prompt, Usage
 from npcserver.engines.endpoint import Json
+from npcserver.engines.options import OptionTree, Path
 from npcserver.engines.writing import Completing, Talk, choices, usage
 from npcserver.errors import EngineError
 
 LIKELIEST = 200
-"""Of so many first tokens the odds are told at once; most options need not be written then."""
+"""Of so many next tokens the odds are told at once."""
+NEGLIGIBLE = 1e-3
+"""A token this much less likely than another need not be told exactly."""
 
 Ids = list[int]
 
 
 class Forced:
-    """Exact for every option that is not negligible: it is written out, token by token."""
+    """Exact: where options part, the odds of their own next tokens."""
 
     says = "the odds of the options' own tokens (exact)"
 
@@ -29,23 +32,31 @@ class Forced:
         self._talk = talk
 
     async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
-        """The first tokens' odds say which options are worth writing out, the best first."""
+        """One request a fork that matters; a few more where its tokens are unlikely."""
         cut = await asyncio.gather(*(self._tokens(prompt.then(option)) for option in options))
-        shared = common_length(cut)
-        before, rests = cut[0][:shared], [ids[shared:] for ids in cut]
-        firsts, spent = await self._firsts(prompt, before)
-        least = min(firsts.values())
-        bounds = [firsts.get(rest[0], least) if rest else 1.0 for rest in rests]
-        weights, best = list(bounds), 0.0
-        for number in sorted(range(len(rests)), key=bounds.__getitem__, reverse=True):
-            rest = rests[number]
-            if bounds[number] < NEGLIGIBLE * best:
-                break  # it and all that follow are at most as likely as their first tokens
-            if len(rest) > 1 or (rest and rest[0] not in firsts):
-                weights[number], took = await self._written(prompt, before, rest)
+        shared = min(common_length(cut), min(map(len, cut)) - 1)  # the tree wants no empty option
+        tree = OptionTree([ids[shared:] for ids in cut])
+        spent, scores = Usage(), dict[Path, dict[int, float]]()
+        while (fork := tree.next_fork(scores)) is not None:
+            before = [*cut[0][:shared], *fork]
+            scores[fork], took = await self._odds(prompt, before, tree.forks[fork])
+            spent += took
+        return tree.probabilities(scores), spent
+
+    async def _odds(
+        self, prompt: Prompt, before: Ids, tokens: Sequence[int]
+    ) -> tuple[dict[int, float], Usage]:
+        """The log-probabilities of some next tokens."""
+        likeliest, spent = await self._likeliest(prompt, before)
+        odds = {token: likeliest[token] for token in tokens if token in likeliest}
+        # What is not told is less likely than all that is.
+        least = min(likeliest.values())
+        matters = least > max(odds.values(), default=-math.inf) + math.log(NEGLIGIBLE)
+        for token in tokens:
+            if token not in odds and matters:
+                odds[token], took = await self._written(prompt, before, token)
                 spent += took
-            best = max(best, weights[number])
-        return [max(weight, LEAST) for weight in weights], spent
+        return {token: odds.get(token, least) for token in tokens}, spent
 
     async def _tokens(self, prompt: Prompt) -> Ids:
         """The tokens of a prompt, cut as the server cuts what it completes."""
@@ -58,35 +69,35 @@ class Forced:
             raise EngineError("the server does not tell a text's tokens")
         return ids
 
-    async def _firsts(self, prompt: Prompt, before: Ids) -> tuple[dict[int, float], Usage]:
-        """The likeliest next tokens and their probabilities."""
+    async def _likeliest(self, prompt: Prompt, before: Ids) -> tuple[dict[int, float], Usage]:
+        """The likeliest next tokens and their log-probabilities."""
         answer = await self._talk.ask(
             prompt, prompt=before, max_tokens=1, temperature=0, logprobs=LIKELIEST
         )
-        tops = _told(answer)[0].get("top_logprobs") or []
+        tops = _told(answer).get("top_logprobs") or []
         if not tops or "id" not in tops[0]:
             raise EngineError("the server does not tell which tokens are likely")
-        return {top["id"]: math.exp(top["logprob"]) for top in tops}, usage(answer) or Usage()
+        return {top["id"]: top["logprob"] for top in tops}, usage(answer) or Usage()
 
-    async def _written(self, prompt: Prompt, before: Ids, rest: Ids) -> tuple[float, Usage]:
-        """The probability of these very tokens."""
+    async def _written(self, prompt: Prompt, before: Ids, token: int) -> tuple[float, Usage]:
+        """The log-probability of a token, told when nothing else can be written."""
         answer = await self._talk.ask(
             prompt,
             prompt=before,
-            grammar="root ::= " + " ".join(f"<[{token}]>" for token in rest),
-            max_tokens=len(rest),
+            grammar=f"root ::= <[{token}]>",
+            max_tokens=1,
             temperature=0,
             logprobs=1,
         )
-        told = _told(answer)[: len(rest)]
-        if [token.get("id") for token in told] != rest:
+        told = _told(answer)
+        if told.get("id") != token:
             raise EngineError("the server cannot be held to tokens")
-        return math.exp(math.fsum(token["logprob"] for token in told)), usage(answer) or Usage()
+        return told["logprob"], usage(answer) or Usage()
 
 
-def _told(answer: Json) -> list[Json]:
-    """What is told of each token that was written. Raises EngineError when nothing is."""
+def _told(answer: Json) -> Json:
+    """What is told of the token that was written. Raises EngineError when nothing is."""
     told: list[Json] = (choices(answer)[0].get("logprobs") or {}).get("content") or []
     if not told:
         raise EngineError("the server tells no log-probabilities")
-    return told
+    return told[0]

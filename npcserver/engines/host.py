@@ -23,6 +23,7 @@ from npcserver.engines.base import (
     Sampling,
     Usage,
 )
+from npcserver.engines.sources import Source
 from npcserver.errors import EngineError, ModelError
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class HostedEngine:
         self._last_id = 0
         self._running = 0
         self._kv_usage = 0.0
+        self._cache_tokens: int | None = None
         self._restarts = 0
         self._complaints: deque[str] = deque(maxlen=5)
 
@@ -92,6 +94,8 @@ class HostedEngine:
             await process.wait()
             await self._listening
             raise ModelError(f"the engine could not load {self._model}: {self._complaint}")
+        self._cache_tokens = json.loads(line).get("cache_tokens")
+        self._complaints.clear()  # what it said while it loaded explains no later death
         self._ready.set()
 
     async def _keep(self) -> None:
@@ -178,6 +182,7 @@ class HostedEngine:
             ready=self._ready.is_set(),
             running=self._running,
             kv_usage=self._kv_usage,
+            cache_tokens=self._cache_tokens,
             restarts=self._restarts,
         )
 
@@ -219,13 +224,23 @@ async def _answer(answers: asyncio.Queue[dict[str, Any]]) -> dict[str, Any]:
     return event
 
 
-def openvino(folder: Path, cache_gb: int, name: str | None = None) -> HostedEngine:
+def openvino(folder: Path, cache_gb: int | None, name: str | None = None) -> HostedEngine:
     """The OpenVINO engine with the model in `folder`, not started yet.
 
     Args:
+        cache_gb: for the key-value cache; None: what fits the machine.
         name: how `status` calls the model; without it, as the folder.
     """
-    program = [sys.executable, "-m", "npcserver.engines.openvino"]
-    return HostedEngine(
-        [*program, str(folder), "--cache-gb", str(cache_gb)], name or folder.name, "openvino"
-    )
+    program = [sys.executable, "-m", "npcserver.engines.openvino", str(folder)]
+    return HostedEngine([*program, *_cache(cache_gb)], name or folder.name, "openvino")
+
+
+def transformers(source: Source, cache_gb: int | None) -> HostedEngine:
+    """The transformers engine with the model and adapter of `source`, not started yet."""
+    program = [sys.executable, "-m", "npcserver.engines.torch_batching", source.place]
+    program += ["--adapter", str(source.adapter)] if source.adapter else []
+    return HostedEngine([*program, *_cache(cache_gb)], source.name, "transformers")
+
+
+def _cache(gigabytes: int | None) -> list[str]:
+    return ["--cache-gb", str(gigabytes)] if gigabytes else []

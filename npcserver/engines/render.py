@@ -4,9 +4,9 @@ Two templates: a model tuned for chat reads ChatML; a small one continues a plai
 than it follows markup.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from npcserver.engines.base import Message, Prompt
 
@@ -68,3 +68,24 @@ def prompt_text(prompt: Prompt, template: Template, tokenizer: Tokenizer) -> str
 def prompt_ids(prompt: Prompt, template: Template, tokenizer: Tokenizer) -> list[int]:
     """The ids (T,) of a prompt."""
     return tokenizer.encode(prompt_text(prompt, template, tokenizer))
+
+
+def asked_ids(
+    command: Mapping[str, Any], room: int, context: int, template: Template, tokenizer: Tokenizer
+) -> list[int]:
+    """The ids (T,) of the prompt that a request to an engine's process brings.
+
+    Args:
+        room: tokens that are to come after it.
+        context: tokens the model takes.
+
+    Raises:
+        ValueError: it does not leave that room.
+    """
+    messages = tuple(Message(role, text) for role, text in command["messages"])
+    ids = prompt_ids(Prompt(messages, command["opening"]), template, tokenizer)
+    if len(ids) + room > context:
+        raise ValueError(
+            f"the prompt has {len(ids)} tokens; with {room} to come, the model takes {context}"
+        )
+    return ids

@@ -81,7 +81,7 @@ class ScriptedEngine:
         whole = builder.example_line(example, name)
         if whole.startswith(prompt.opening):
             return whole[len(prompt.opening) :]
-        return " " + example.reply
+        return builder.said(example.reply)
 
 
 def _newest_line(prompt: Prompt, builder: PromptBuilder) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def _newest_line(prompt: Prompt, builder: PromptBuilder) -> tuple[str, str]:
     text = next((m.text for m in reversed(prompt.messages) if m.role == "user"), "")
     spoken = [line for line in text.split("\n") if not line.startswith("[")]
     name, _, words = (spoken[-1] if spoken else text).partition(builder.wording.colon)
-    return name, words
+    return name, words.strip()
 
 
 def _fitting(builder: PromptBuilder, line: str, turn: int) -> Example:

@@ -42,6 +42,9 @@ class Tokens:
         self._tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         self.bytes_of = raw_bytes(vocabulary)
+        self._by_bytes: dict[bytes, list[int]] = {}
+        for token, text in self.bytes_of.items():
+            self._by_bytes.setdefault(text, []).append(token)
         self.eos = int(tokenizer.get_eos_token_id())
         texts = (text.decode(errors="replace") for text in vocabulary)
         self.specials = special_texts(texts, self.encode)
@@ -52,8 +55,14 @@ class Tokens:
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return [int(token) for token in encoded.input_ids.data[0]]
 
-    def with_empty_line(self, ids: Ids) -> Ids:
-        """The same text with an empty line before its last one. ids (T,) → (T + 1,)"""
-        newline = self.encode("\n")[0]
-        last = len(ids) - 1 - ids[::-1].index(newline) if newline in ids else 0
-        return [*ids[:last], newline, *ids[last:]]
+    def token_bytes(self, token: int) -> bytes:
+        """A token's bytes; a character may be spread over several tokens."""
+        return self.bytes_of[token]
+
+    def beginnings(self, text: bytes) -> set[int]:
+        """Every token that a text can begin with."""
+        return {
+            token
+            for size in range(1, len(text) + 1)
+            for token in self._by_bytes.get(text[:size], ())
+        }
