@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException, Response, WebSocket
@@ -37,6 +37,8 @@ class Startup:
     scenes: tuple[str, ...]
     scripted: tuple[str, ...] = ()
     """Scenes played by script, since the model does not speak their language."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the engine says of itself."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -58,8 +60,13 @@ def create_app(settings: Settings) -> FastAPI:
         first_word_ms = await _first_word(served, scenes, settings)
         lobby = Lobby(scenes, served.engine, store, settings, served.history)
         app.state.lobby = lobby
-        scripted = served.now.scripted
-        app.state.startup = Startup(ready_ms, first_word_ms, tuple(scenes), scripted)
+        app.state.startup = Startup(
+            ready_ms,
+            first_word_ms,
+            tuple(scenes),
+            served.now.scripted,
+            served.engine.status().details,
+        )
         metrics.watch(lobby)
         served.warm()
         try:
@@ -71,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="npcserver", version=__version__, lifespan=lifespan)
     app.state.settings = settings
-    _add_routes(app, scenes, served)
+    _add_routes(app, scenes, served, is_open=settings.is_open)
     app.include_router(openai.router(scenes, served.engine, settings, served.history))
     app.include_router(systemone.router(scenes, served.engine, settings))
     app.include_router(admin.router(served, settings))
@@ -80,7 +87,9 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _add_routes(app: FastAPI, scenes: Mapping[str, LoadedScene], served: Served) -> None:
+def _add_routes(
+    app: FastAPI, scenes: Mapping[str, LoadedScene], served: Served, *, is_open: bool
+) -> None:
     @app.websocket("/v1/scenes/{scene}/ws")
     async def play(socket: WebSocket, scene: str, instance: str = "main") -> None:
         await connection.serve(socket, app.state.lobby, scene, instance)
@@ -95,12 +104,14 @@ def _add_routes(app: FastAPI, scenes: Mapping[str, LoadedScene], served: Served)
         """The model is loaded and can answer; `warm`: all it can compute beforehand, it has."""
         status = served.engine.status()
         response.status_code = 200 if status.ready else 503
-        return {
+        told = {
             "ready": status.ready,
             "engine": status.engine,
             "model": status.model,
             "warm": served.is_warm,
         }
+        # The details name servers: with a secret set, strangers may ask here.
+        return told | ({"details": status.details} if is_open and status.details else {})
 
     @app.get("/metrics")
     async def scrape() -> Response:

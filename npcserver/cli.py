@@ -37,6 +37,7 @@ class Engine(StrEnum):
     auto = "auto"
     openvino = "openvino"
     transformers = "transformers"
+    remote = "remote"
     scripted = "scripted"
 
 
@@ -101,6 +102,7 @@ def main(
         "npcserver serve",
         "npcserver serve --engine scripted --scenes my/scenes",
         "npcserver serve --adapter runs/harbour/best",
+        "npcserver serve --engine remote --remote-url http://127.0.0.1:8080/v1",
         "NPCSERVER_SECRET=$(openssl rand -hex 32) npcserver serve --host 0.0.0.0",
     )
 )
@@ -110,6 +112,10 @@ def serve(
     adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
     engine: Annotated[
         Engine | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
+    ] = None,
+    remote_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Base URL of a server for --engine remote; may be given again."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
@@ -134,12 +140,13 @@ def serve(
             "model": model,
             "adapter": adapter,
             "engine": engine and engine.value,
+            "remote_urls": remote_url or None,
             "host": host,
             "port": port,
             "data": data,
         }
         settings = load(flags, config)
-        if pull and settings.engine != Engine.scripted:
+        if pull and settings.engine not in {Engine.scripted, Engine.remote}:
             _pull(settings.model)
         if settings.adapter and choice.engine_of(settings) == Engine.openvino:
             _merge(settings)
@@ -174,6 +181,7 @@ def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float)
             f"npcserver {__version__} is ready: {url}",
             f"  scenes      {', '.join(startup.scenes)}",
             *(by_script if scripted else []),
+            *(f"  {name:<12}{what}" for name, what in startup.details.items()),
             f"  access      {access}",
             f"  ready       {ready_s:.1f} s after the start",
             f"  first word  {startup.first_word_ms} ms after a warm-up line",

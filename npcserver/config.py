@@ -8,9 +8,10 @@ import tomllib
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,7 +22,10 @@ from pydantic_settings import (
 from npcserver.errors import SettingError
 
 DEFAULT_FILE = Path("npcserver.toml")
+DEFAULT_MODEL = "embedded"
 MAX_HISTORY = 400
+FLAGS = {"remote_urls": "--remote-url"}
+"""Flags that are called otherwise than their setting."""
 _HOUR = 3600
 
 
@@ -31,14 +35,26 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NPCSERVER_", extra="forbid", frozen=True)
 
     scenes: Path = Field(Path("scenes"), description="Folder of scenes, one folder a scene.")
-    model: str = Field("embedded", description="Model by name: `embedded`, or a folder.")
+    model: str = Field(
+        DEFAULT_MODEL,
+        description="Model by name: `embedded`, or a folder. With `remote` its name there; "
+        "`embedded` then stands for the first that is listed.",
+    )
     adapter: Path | None = Field(
         None, description="Folder of a fine-tuned adapter, merged into the model at start."
     )
-    engine: Literal["auto", "openvino", "transformers", "scripted"] = Field(
+    engine: Literal["auto", "openvino", "transformers", "remote", "scripted"] = Field(
         "auto",
-        description="What runs the model; `scripted` plays the scenes' own examples. `auto` takes "
-        "`transformers` where torch finds a GPU, else `openvino`.",
+        description="What runs the model; `remote` asks the servers in `remote_urls`, `scripted` "
+        "plays the scenes' own examples. `auto` takes `transformers` where torch finds a GPU, else "
+        "`openvino`.",
+    )
+    remote_urls: list[str] = Field(
+        [], description="Base URLs of servers that speak OpenAI's completions, for `remote`."
+    )
+    remote_key: SecretStr | None = Field(None, description="Key that those servers ask for.")
+    remote_template: Literal["script", "chatml"] = Field(
+        "script", description="How prompts are written for those servers: a transcript, or ChatML."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
@@ -85,6 +101,11 @@ class Settings(BaseSettings):
     cache_gb: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Key-value cache, in GB; unset: an eighth of the memory, 1 to 8."
     )
+
+    @field_validator("remote_urls")
+    @classmethod
+    def _base_urls(cls, urls: list[str]) -> list[str]:
+        return [_base_url(url) for url in urls]
 
     @property
     def is_open(self) -> bool:
@@ -135,6 +156,11 @@ def load(flags: dict[str, Any], file: Path | None = None) -> Settings:
             f"host: {settings.host} can be reached from other machines, and no secret is set; "
             "set NPCSERVER_SECRET (at least 32 characters), or listen on 127.0.0.1"
         )
+    if settings.engine == "remote" and not settings.remote_urls:
+        raise SettingError(
+            "remote_urls: engine remote has no server to ask; name one with "
+            "--remote-url http://127.0.0.1:8080/v1"
+        )
     return settings
 
 
@@ -155,7 +181,7 @@ def _explain(
         name = ".".join(str(part) for part in fault["loc"])
         top = str(fault["loc"][0]) if fault["loc"] else name
         if top in flags:
-            source = f"--{top.replace('_', '-')}"
+            source = FLAGS.get(top) or f"--{top.replace('_', '-')}"
         elif top in from_file and fault["type"] == "extra_forbidden":
             lines.append(f"{path}: {name}: there is no such setting")
             continue
@@ -163,6 +189,17 @@ def _explain(
             source = f"{path}: {name}" if top in from_file else f"NPCSERVER_{top.upper()}"
         lines.append(f"{source}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
     return "\n".join(lines)
+
+
+def _base_url(url: str) -> str:
+    """A base URL as requests are built on it. Raises ValueError; its message holds no secret."""
+    parts = urlsplit(url.strip())
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL holds a user or a password; set remote_key instead")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("a base URL looks like http://127.0.0.1:8080/v1")
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from npcserver.config import Settings
 from npcserver.engines import choice, sources
 from npcserver.engines.base import Message, Prompt
+from npcserver.engines.remote import RemoteEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import ModelError
 from npcserver.prompt import PROMPT_VERSION
@@ -75,6 +76,20 @@ def test_the_script_needs_no_model(tmp_path: Path) -> None:
     chosen = choice.choose(settings, SCENES)
     assert isinstance(chosen.engine, ScriptedEngine)
     assert (chosen.model, chosen.adapter) == (None, None)
+
+
+def test_remote_servers_play_every_scene() -> None:
+    settings = Settings(engine="remote", remote_urls=["http://127.0.0.1:1"], history_lines=3)
+    chosen = choice.choose(settings, SCENES)
+    assert isinstance(chosen.engine, RemoteEngine)
+    assert (chosen.scripted, chosen.history) == ((), 3)
+    assert not chosen.engine.status().ready
+
+
+def test_an_adapter_is_for_the_remote_server_to_load(tmp_path: Path) -> None:
+    settings = Settings(engine="remote", remote_urls=["http://127.0.0.1:1"], adapter=tmp_path)
+    with pytest.raises(ModelError, match="must load it itself"):
+        choice.choose(settings, SCENES)
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:

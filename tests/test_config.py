@@ -93,6 +93,35 @@ def test_a_secret_is_long_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     assert SECRET not in repr(load({}))
 
 
+def test_base_urls_are_brought_into_one_form() -> None:
+    urls = ["http://127.0.0.1:8080", "https://models.example/openai/v1/", "http://[::1]:9/v1"]
+    loaded = load({"engine": "remote", "remote_urls": urls}).remote_urls
+    assert loaded == [
+        "http://127.0.0.1:8080/v1",
+        "https://models.example/openai/v1",
+        "http://[::1]:9/v1",
+    ]
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://a", "http://", "http://a/v1?k=v"])
+def test_a_wrong_base_url_names_its_flag(url: str) -> None:
+    told = fault({"engine": "remote", "remote_urls": [url]})
+    assert told.startswith("--remote-url: ")
+    assert "looks like http://127.0.0.1:8080/v1" in told
+
+
+def test_remote_without_a_url_is_refused() -> None:
+    assert fault({"engine": "remote"}).startswith("remote_urls: ")
+
+
+def test_no_password_stands_in_a_url_and_no_key_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = fault({"engine": "remote", "remote_urls": ["http://me:hunter2@a.example/v1"]})
+    assert "remote_key" in told
+    assert "hunter2" not in told
+    monkeypatch.setenv("NPCSERVER_REMOTE_KEY", "hunter2")
+    assert "hunter2" not in repr(load({}))
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]

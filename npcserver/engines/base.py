@@ -4,7 +4,7 @@ Knows prompts, words and probabilities. Knows nothing of scenes, players or sock
 computes lives in a process of its own (see host.py), so that no caller's event loop waits for it.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -111,6 +111,7 @@ class EngineStatus:
         kv_usage: share of the key-value cache in use, 0 to 1; None where there is none.
         cache_tokens: what that cache holds in all; None where nobody knows.
         restarts: how often its process had to be started again.
+        details: what else an operator should know, in words.
     """
 
     engine: str
@@ -120,6 +121,7 @@ class EngineStatus:
     kv_usage: float | None = None
     cache_tokens: int | None = None
     restarts: int = 0
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from npcserver import models
-from npcserver.config import MAX_HISTORY, Settings
+from npcserver.config import DEFAULT_MODEL, MAX_HISTORY, Settings
 from npcserver.engines import host, sources
 from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling
+from npcserver.engines.remote import RemoteEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import ModelError
 from npcserver.library import LoadedScene
@@ -47,6 +48,8 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
     if kind == "scripted":
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         return Choice(script, history=history_lines(settings, {}))
+    if kind == "remote":
+        return _remote(settings)
     engine, told = _transformers(settings) if kind == "transformers" else _openvino(settings)
     history = history_lines(settings, told)
     scripted = _unspoken(settings, scenes, told.get("languages", ()))
@@ -56,8 +59,25 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
     return Choice(engine, settings.model, settings.adapter, scripted, history)
 
 
+def _remote(settings: Settings) -> Choice:
+    """Somebody else's servers. What languages their model speaks is not known: it plays all."""
+    if settings.adapter is not None:
+        raise ModelError(
+            "adapter: a remote server must load it itself; start that server with the adapter, or "
+            "with the model that `finetune export` wrote, and leave --adapter out here"
+        )
+    key = settings.remote_key
+    engine = RemoteEngine(
+        settings.remote_urls,
+        key=key.get_secret_value() if key else None,
+        model=None if settings.model == DEFAULT_MODEL else settings.model,
+        template=settings.remote_template,
+    )
+    return Choice(engine, settings.model, history=history_lines(settings, {}))
+
+
 def engine_of(settings: Settings) -> str:
-    """`openvino`, `transformers` or `scripted`: as set, or what `auto` comes to on this machine."""
+    """An engine by name: as set, or what `auto` comes to on this machine."""
     if settings.engine != "auto":
         return settings.engine
     return "transformers" if sources.suits(settings.model) else "openvino"
