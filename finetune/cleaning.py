@@ -5,6 +5,7 @@ A conversation is cut before its first bad turn; what stood before it is still g
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ftfy
@@ -33,6 +34,8 @@ OUT_OF_CHARACTER = re.compile(
 LABEL = re.compile(
     r"(?:^|\s)(?:User|Player|Assistant|NPC|Human|Bot|USER|PLAYER|ASSISTANT|HUMAN|BOT) ?\d?:\s|<\|"
 )
+SOFT_HYPHEN = "\u00ad"
+"""A mark too; but broken encodings have it as half of a character."""
 SAID = re.compile(r"[^\W_]")
 _SYMBOL = "[\u2190-\u2bff\U0001f000-\U0001faff]"
 EMOJI = re.compile(
@@ -55,6 +58,8 @@ def whole(text: str) -> str:
     Chinese keeps its own quotes and full-width marks.
     """
     plain = not CJK.search(text)
+    # Marks that are not seen would part the halves of a broken character.
+    text = _each_part(text, lambda char: "" if _is_mark(char) and char != SOFT_HYPHEN else char)
     text = ftfy.fix_text(text, fix_character_width=plain, uncurl_quotes=plain)
     text = unicodedata.normalize("NFC", _visible(text))
     return " ".join(text.split())
@@ -62,15 +67,25 @@ def whole(text: str) -> str:
 
 def _visible(text: str) -> str:
     """Text without what is not seen, as marks of direction, outside emoji."""
+    return _each_part(text, _shown)
+
+
+def _each_part(text: str, change: Callable[[str], str]) -> str:
+    """The text with each character outside emoji changed."""
     parts = EMOJI.split(text)
-    parts[::2] = ["".join(map(_shown, part)) for part in parts[::2]]
+    parts[::2] = ["".join(map(change, part)) for part in parts[::2]]
     return "".join(parts)
 
 
 def _shown(char: str) -> str:
     if char.isprintable():
         return char
-    return "" if unicodedata.category(char) == "Cf" else " "
+    return "" if _is_mark(char) else " "
+
+
+def _is_mark(char: str) -> bool:
+    """It has no shape of its own, as zero-width spaces and marks of direction."""
+    return unicodedata.category(char) == "Cf"
 
 
 def clean(conversation: Conversation, bounds: Bounds) -> tuple[Conversation | None, str | None]:

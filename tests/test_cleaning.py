@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetune.cleaning import Bounds, clean, fault, whole
@@ -137,6 +137,7 @@ def test_text_is_made_whole(text: str, mended: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example("é\u200b”“你")
 @given(
     st.text(
         st.sampled_from(
