@@ -148,8 +148,8 @@ def serve(
         settings = load(flags, config)
         if pull and settings.engine not in {Engine.scripted, Engine.remote}:
             _pull(settings.model)
-        if settings.adapter and choice.engine_of(settings) == Engine.openvino:
-            _merge(settings)
+        if choice.engine_of(settings) == Engine.openvino:
+            _make_ready(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:
             print(_welcome(settings, url, startup, ready_s), flush=True)
@@ -157,14 +157,14 @@ def serve(
         serving.run(settings, announce, BEGUN)
 
 
-def _merge(settings: "Settings") -> None:
-    """Merge the adapter, showing that something is done. Raises ModelError."""
+def _make_ready(settings: "Settings") -> None:
+    """Convert the model, merge the adapter, and show that it is done. Raises ModelError."""
     from rich.console import Console
 
     from npcserver import models
     from npcserver.prompt import PROMPT_VERSION
 
-    with Console(stderr=True).status("merging the adapter into the model"):
+    with Console(stderr=True).status("making the model ready; a new one is converted once"):
         models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from npcserver import fetching
 from npcserver.errors import ModelError
 
 Progress = Callable[[str, float], None]
@@ -35,6 +36,13 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ABOUT_FILE)
 MERGE_VERSION = 1
 """Goes up when merging gives other weights, so that what was merged before is made anew."""
+
+
+CONVERT_VERSION = 1
+"""Goes up when conversion gives other files."""
+READABLE = ("llama", "qwen2", "qwen3")
+"""Architectures that OpenVINO GenAI makes a model of from a GGUF file."""
+GGUF_TOLD = ("general.architecture", "tokenizer.chat_template")
 
 
 @dataclass(frozen=True)
@@ -127,11 +135,58 @@ def _folder(name: str) -> Path:
             )
         return folder
     folder = Path(name)
+    if fetching.is_url(name):
+        return _imported(fetching.fetch(name, cache_folder() / "fetched"))
     if (folder / IR_FILE).exists():
         return folder
+    if folder.is_file() and folder.suffix == ".gguf":
+        return _imported(folder)
     raise ModelError(
-        f"model {name!r}: neither one of {', '.join(KNOWN)} nor a folder with an {IR_FILE}"
+        f"model {name!r}: neither one of {', '.join(KNOWN)}, nor a GGUF file or its address, "
+        f"nor a folder with an {IR_FILE}; `finetune export` makes that of a folder of safetensors, "
+        "and `--engine transformers` serves it as it is"
     )
+
+
+def _imported(path: Path) -> Path:
+    """The folder of a model made from a GGUF file; made now if it never was."""
+    digest = _digest(path)
+    target = cache_folder() / "converted" / f"{digest[:32]}-{CONVERT_VERSION}"
+    if (target / IR_FILE).exists():
+        return target
+    about = _gguf_facts(path) | {"source": path.name, "sha256": digest}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=target.parent) as scratch:
+        built = _convert(path, Path(scratch) / "built")
+        (built / GGUF_FILE).symlink_to(path.resolve())  # adapters are merged into it
+        _write_facts(built, about)
+        _place(built, target, (IR_FILE,))
+    return target
+
+
+def _gguf_facts(path: Path) -> dict[str, Any]:
+    """What a GGUF file says of itself that the engine must know."""
+    import gguf  # noqa: PLC0415 - with numpy, for a first conversion only
+
+    try:
+        fields = gguf.GGUFReader(path).fields
+    except (ValueError, KeyError, IndexError) as error:
+        raise ModelError(f"{path}: is not a GGUF file: {error}") from None
+    said = {name: fields[name].contents() for name in GGUF_TOLD if name in fields}
+    kind = said.get("general.architecture")
+    if kind not in READABLE:
+        raise ModelError(
+            f"{path}: is a {kind} model; the engine `openvino` reads {', '.join(READABLE)}; "
+            "serve it with llama.cpp and `--engine remote`"
+        )
+    length = fields.get(f"{kind}.context_length")
+    # A model that was never tuned for chat goes on with a plain transcript.
+    chats = "<|im_start|>" in str(said.get("tokenizer.chat_template", ""))
+    return {
+        "name": path.stem,
+        "template": "chatml" if chats else "script",
+        "context_tokens": int(length.contents()) if length else 2048,
+    }
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NPCSERVER = [
     ["errors", "bounds", "relevance", "guard", "engines.base", "engines.machine"],
-    ["admission", "engines.options", "engines.speech", "engines.worker"],
+    ["admission", "fetching", "engines.options", "engines.speech", "engines.worker"],
     ["engines.thinking", "engines.pieces"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     [
