@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NPCSERVER = [
     ["errors", "bounds", "relevance", "guard", "engines.base", "engines.machine"],
-    ["admission", "fetching", "engines.options", "engines.speech", "engines.worker"],
-    ["engines.thinking", "engines.pieces"],
+    ["admission", "fetching", "engines.options", "engines.thinking", "engines.worker"],
+    ["engines.speech", "engines.pieces"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     [
         "engines.deciding",

@@ -4,6 +4,8 @@ import codecs
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from npcserver.engines.thinking import Thinking
+
 
 class Vocabulary(Protocol):
     """What each token stands for."""
@@ -17,13 +19,14 @@ class Vocabulary(Protocol):
 
 
 class Speech:
-    """A reply as it grows. Text goes out in whole code points and ends before a stop string."""
+    """A reply as it grows: whole code points, no thoughts, and nothing after a stop string."""
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str]) -> None:
         self._vocabulary = vocabulary
         self._silent = frozenset(vocabulary.special_ids)
         self._stop = stop
         self._held = ""
+        self._thinking = Thinking()
         self._decoder: Any = codecs.getincrementaldecoder("utf-8")("replace")
         self.stopped = False
         self.tokens = 0
@@ -33,7 +36,8 @@ class Speech:
         for token in tokens:
             self.tokens += 1
             if token not in self._silent:
-                self._held += self._decoder.decode(self._vocabulary.token_bytes(token))
+                text = self._decoder.decode(self._vocabulary.token_bytes(token))
+                self._held += self._thinking.feed(text)
         if (cut := self._stop_at()) is not None:
             self.stopped = True
             text, self._held = self._held[:cut], ""
@@ -42,6 +46,7 @@ class Speech:
 
     def end(self) -> str:
         """No more tokens will come; return the rest, less a character that was cut in two."""
+        self._held += self._thinking.finish()
         return self._release(len(self._held))
 
     def _stop_at(self) -> int | None:
