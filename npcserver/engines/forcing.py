@@ -35,7 +35,7 @@ class Forced:
 
     async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
         """One request a fork that matters; a few more where its tokens are unlikely."""
-        cut = await asyncio.gather(*(self._tokens(prompt.then(option)) for option in options))
+        cut = await asyncio.gather(*(self._tokens(prompt, option) for option in options))
         shared = min(common_length(cut), min(map(len, cut)) - 1)  # the tree wants no empty option
         tree = OptionTree([ids[shared:] for ids in cut])
         spent, scores = Usage(), dict[Path, dict[int, float]]()
@@ -61,10 +61,10 @@ class Forced:
                 odds[token] = least if exact is None else exact
         return {token: odds.get(token, least) for token in tokens}, spent
 
-    async def _tokens(self, prompt: Prompt) -> Ids:
-        """The tokens of a prompt, cut as the server cuts what it completes."""
+    async def _tokens(self, prompt: Prompt, option: str) -> Ids:
+        """The tokens of a prompt and an option, cut as the server cuts what it completes."""
         assert isinstance(self._talk.form, Completing)
-        text = self._talk.form.write(prompt)["prompt"]
+        text = self._talk.form.write(prompt, option)["prompt"]
         asked = {"content": text, "add_special": True, "parse_special": True}
         told = await self._talk.fleet.ask("/tokenize", {**self._talk.named(), **asked})
         ids = told.get("tokens")
