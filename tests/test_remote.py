@@ -438,6 +438,15 @@ def test_echoed_odds_are_exact() -> None:
     assert "exact" in way
 
 
+def test_options_are_the_very_next_text_even_without_an_opening() -> None:
+    async def main() -> None:
+        async with misbehaving(completions=echo) as server, started(server.url) as engine:
+            await engine.decide(Prompt((Message("user", "Tea ("),)), ["angry", "sad"])
+            assert server.bodies("completions")[-1]["prompt"] == ["Tea (angry", "Tea (sad"]
+
+    asyncio.run(main())
+
+
 def test_options_are_walked_as_a_tree() -> None:
     table = {
         "": {"sad": 0.5, "ang": 0.2, "a": 0.01, "happy!": 0.1, "warm": 0.1},

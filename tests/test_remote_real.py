@@ -160,6 +160,13 @@ async def next_odds(http: httpx.AsyncClient, before: list[int]) -> dict[int, flo
 
 
 @llama_only
+def test_characters_of_several_tokens_are_decided(llama: Running) -> None:
+    asked = Prompt((Message("user", "茶，茶，茶，茶，"),), "")
+    decision = llama.runner.run(llama.engine.decide(asked, ["茶", "蓝", "荃", "a"]))
+    assert decision.probabilities[0] > 0.9
+
+
+@llama_only
 def test_what_was_warmed_is_not_computed_again(llama: Running) -> None:
     async def main() -> None:
         asked = prompt("Tell me about the tide, the fog and the bell. " * 5)

@@ -59,7 +59,7 @@ class Echoed:
     async def weigh(self, prompt: Prompt, options: Sequence[str]) -> tuple[list[float], Usage]:
         """All options in one request."""
         assert isinstance(self._talk.form, Completing)
-        texts = [self._talk.form.write(prompt.then(option))["prompt"] for option in options]
+        texts = [self._talk.form.write(prompt, option)["prompt"] for option in options]
         asked = {"prompt": texts, "max_tokens": self._drawn, "echo": True, "logprobs": 1}
         answer = await self._talk.ask(prompt, temperature=0, **asked)
         echoed = [self._tokens(choice) for choice in choices(answer)]
@@ -128,15 +128,16 @@ class Walked:
             if len(some) == 1 or mass < UNLIKELY:
                 weights |= dict.fromkeys(some, mass / len(some))
                 continue
-            likeliest, took = await self._next(prompt.then(reached))
+            likeliest, took = await self._next(prompt, reached)
             spent += took
             groups = _groups(likeliest, reached, some)
             total = math.fsum(chance for chance, _ in groups.values())
             beginnings += [(b, mass * c / total, those) for b, (c, those) in groups.items()]
         return [weights[option] for option in options], spent
 
-    async def _next(self, prompt: Prompt) -> tuple[dict[str, float], Usage]:
-        asked = self._talk.form.logprobs(self._number)
+    async def _next(self, prompt: Prompt, reached: str) -> tuple[dict[str, float], Usage]:
+        form = self._talk.form
+        asked = {**form.write(prompt, reached), **form.logprobs(self._number)}
         answer = await self._talk.ask(prompt, max_tokens=1, temperature=0, **asked)
         return _candidates(choices(answer)), usage(answer) or Usage()
 

@@ -21,8 +21,8 @@ class Form(Protocol):
     path: str
     says: str
 
-    def write(self, prompt: Prompt) -> Json:
-        """The part of the body that holds the prompt."""
+    def write(self, prompt: Prompt, more: str = "") -> Json:
+        """The part of the body that holds the prompt, and `more` as its very next text."""
 
     def text(self, choice: Json) -> str:
         """The words of an answer's choice, or of a piece of it."""
@@ -40,9 +40,9 @@ class Completing:
     def __init__(self, template: Template) -> None:
         self.template = template
 
-    def write(self, prompt: Prompt) -> Json:
+    def write(self, prompt: Prompt, more: str = "") -> Json:
         """The whole text."""
-        return {"prompt": self.template.text(_neutral(prompt))}
+        return {"prompt": self.template.text(_neutral(prompt)) + more}
 
     def text(self, choice: Json) -> str:
         """A completion's text."""
@@ -63,11 +63,11 @@ class Chatting:
         """Args: hints: how this server is told to go on with the last message."""
         self._hints = hints
 
-    def write(self, prompt: Prompt) -> Json:
+    def write(self, prompt: Prompt, more: str = "") -> Json:
         """Every block as a message; the opening is the last one."""
-        neutral = _neutral(prompt)
+        neutral = _neutral(prompt.then(more))
         messages = [{"role": m.role, "content": m.text} for m in neutral.messages]
-        if not prompt.opening:
+        if not neutral.opening:
             return {"messages": messages}
         opening = {"role": "assistant", "content": neutral.opening}
         return {"messages": [*messages, opening], **self._hints}
