@@ -5,7 +5,7 @@ PYTHON ?= python3
 SOURCES := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup install run finetune test check docs clean
+.PHONY: help setup install run finetune test check docs bench clean
 
 help:
 	@echo "make setup    a .venv with what serving needs, pinned, and the embedded model"
@@ -14,6 +14,7 @@ help:
 	@echo "make test     add the tools of development too, then run all tests"
 	@echo "make check    lint, formatting and strict types"
 	@echo "make docs     bring the generated tables of docs/ up to date"
+	@echo "make bench    how fast it is: 20 minutes on a machine that does nothing else"
 	@echo "make install  a .venv to run from only, without the tools of development"
 	@echo "make clean    remove the .venv and what tools left behind"
 
@@ -39,6 +40,10 @@ check: $(BIN)/.dev
 docs: $(BIN)/.setup
 	$(BIN)/npcserver docs --out docs
 	$(BIN)/finetune docs --out docs
+
+bench: setup $(BIN)/.dev
+	$(BIN)/python benchmarks/serve.py --out benchmarks/results/serve-cpu.json
+	$(BIN)/python benchmarks/report.py benchmarks/results/serve-cpu.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

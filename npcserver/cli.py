@@ -131,7 +131,7 @@ def serve(
     ([bold]NPCSERVER_*[/bold]), then these flags; the later wins. docs/settings.md lists them all.
     """
     with _friendly():
-        from npcserver import serving
+        from npcserver import models, serving
         from npcserver.config import load
         from npcserver.engines import choice
 
@@ -148,7 +148,8 @@ def serve(
         settings = load(flags, config)
         if pull and settings.engine not in {Engine.scripted, Engine.remote}:
             _pull(settings.model)
-        if choice.engine_of(settings) == Engine.openvino:
+        is_new = settings.adapter is not None or settings.model not in models.KNOWN
+        if is_new and choice.engine_of(settings) == Engine.openvino:
             _make_ready(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:

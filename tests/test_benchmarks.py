@@ -1,13 +1,16 @@
 """The benchmarks run, with a tiny model; what they print is their own business."""
 
+import asyncio
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests import tiny
+from tests.server import serving
 from tests.test_tune import fresh  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parent.parent
@@ -42,3 +45,44 @@ def test_training_is_timed_against_trl(folder: Path) -> None:
         assert set(each["tokens_per_second"]) == {"packed", "alone", "trl"}
         assert set(each["ratio_to_trl"]) == {"packed", "alone"}
     assert told["revision"]
+
+
+def test_an_engine_is_timed_against_transformers_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    engine = importlib.import_module("engine")
+    out = folder / "engine.json"
+    few = ["--talkers", "2", "--turns", "1", "--tokens", "4", "--pairs", "1", "--cache-gb", "1"]
+    # Prompts are those of the shipped scenes: longer than what the tiny model was made for.
+    config = json.loads((folder / "tiny" / "config.json").read_text())
+    config["max_position_embeddings"] = 4096
+    shutil.copytree(folder / "tiny", folder / "long")
+    (folder / "long" / "config.json").write_text(json.dumps(config))
+    engine.main(["--model", str(folder / "long"), "--draw", "as-it-is", "--out", str(out), *few])
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["model"] == "as-it-is"
+    assert row["ours"]["n"] == row["transformers"]["n"] == 2
+    assert row["ours"]["tokens_per_s"] > 0
+    assert row["of_roofline"] is None  # no GPU, no figure
+
+
+def test_players_talk_to_a_server_and_what_they_noticed_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    load = importlib.import_module("load")
+    with serving(tmp_path) as address:
+        people = [load.Cast("quay", "ada", "quay")] * 3
+        turns = asyncio.run(load.talk(f"ws://{address}", people, load.Manner(2)))
+    told = load.summary(turns)
+    assert told["ended"] == {"completed": 6}
+    assert told["first_word_ms"]["n"] == 6
+    assert told["tokens_a_reply"] > 0
+
+
+def test_the_performance_page_says_what_was_measured() -> None:
+    report = benchmark("report")
+    found = json.loads((ROOT / "benchmarks" / "results" / "serve-cpu.json").read_text())
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert f"{report.BEGIN}\n{report.page(found)}{report.END}" in page

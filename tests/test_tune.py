@@ -140,7 +140,7 @@ def test_two_processes_learn_what_one_does(folder: Path) -> None:
 
 
 def test_what_over_fits_is_caught_and_stops(folder: Path) -> None:
-    changed = {"epochs": 60, "patience": 3, "optimizer.learning_rate": 2e-2, "rows": 1}
+    changed = {"epochs": 60, "patience": 8, "optimizer.learning_rate": 2e-2, "rows": 1}
     told = trained(folder, "overfit", **changed)
     evaluated = [event for event in told if isinstance(event, Evaluated)]
     assert len(evaluated) < 60

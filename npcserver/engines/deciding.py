@@ -90,15 +90,15 @@ class Deciding:
         character, which no grammar can say, all others are.
         """
         tokens = self._worker.tokens
-        text = tokens.bytes_of[token]
+        text = tokens.written[token]
         held: dict[str, Any] = {}
         try:
             held["structured_output_config"] = genai.StructuredOutputConfig(
                 grammar=f"root ::= {json.dumps(text.decode(), ensure_ascii=False)}"
             )
-            held["stop_token_ids"] = tokens.beginnings(text) - {token}
+            held["stop_token_ids"] = tokens.beginnings(token)
         except UnicodeDecodeError:
-            held["stop_token_ids"] = tokens.bytes_of.keys() - {token}
+            held["stop_token_ids"] = tokens.written.keys() - {token}
         return self._worker.add(ids, max_new_tokens=1, min_new_tokens=1, logprobs=1, **held)
 
     def cancel(self) -> None:

@@ -42,9 +42,11 @@ class Tokens:
         self._tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         self.bytes_of = raw_bytes(vocabulary)
-        self._by_bytes: dict[bytes, list[int]] = {}
-        for token, text in self.bytes_of.items():
-            self._by_bytes.setdefault(text, []).append(token)
+        self.written: dict[int, bytes] = {token: text for text, token in vocabulary.items()}
+        """Each token as the vocabulary writes it, which is how grammars mean it."""
+        self._by_text: dict[bytes, list[int]] = {}
+        for token, text in self.written.items():
+            self._by_text.setdefault(text, []).append(token)
         self.eos = int(tokenizer.get_eos_token_id())
         texts = (text.decode(errors="replace") for text in vocabulary)
         self.specials = special_texts(texts, self.encode)
@@ -59,10 +61,8 @@ class Tokens:
         """A token's bytes; a character may be spread over several tokens."""
         return self.bytes_of[token]
 
-    def beginnings(self, text: bytes) -> set[int]:
-        """Every token that a text can begin with."""
-        return {
-            token
-            for size in range(1, len(text) + 1)
-            for token in self._by_bytes.get(text[:size], ())
-        }
+    def beginnings(self, token: int) -> set[int]:
+        """Every other token that the token's text, as the vocabulary writes it, can begin with."""
+        text = self.written[token]
+        sizes = range(1, len(text) + 1)
+        return {found for size in sizes for found in self._by_text.get(text[:size], ())} - {token}
