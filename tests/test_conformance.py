@@ -32,7 +32,9 @@ SAME_START = 12
 since weights of 8 bits and sums in another order move logits a little."""
 MEAN_ODDS, MOST_ODDS = 0.25, 0.8
 """How far engines may be apart in the log-odds of an option, in the mean and at most. OpenVINO with
-weights of 8 bits and transformers in float32 were 0.12 and 0.40 apart when this was written."""
+weights of 8 bits and transformers in float32 were 0.13 and 0.40 apart when this was written."""
+SAME_CHANCE = 0.06
+"""How far an engine may be from itself when what stands in its cache is another."""
 WORDS = [" neutral", " angry", " happy", " sad"]
 DEEDS = [" nods slowly):", " nods to the left):", " hands Kit a lamp):", " hands Kit a rope):"]
 CHINESE = ["茶", "蓝", "荃"]
@@ -133,6 +135,22 @@ def test_decisions_sum_to_one_and_follow_the_text(running: Running) -> None:
             assert max(zip(decision.probabilities, options, strict=True))[1] == " angry"
             assert decision.usage.prompt_tokens > 30
         assert (await running.engine.decide(asked, [" sad"])).probabilities == (1.0,)
+
+    running.runner.run(main())
+
+
+def test_conversations_that_begin_alike_do_not_read_each_other(running: Running) -> None:
+    lines = ["Where is the map?", "What is for dinner, and who cooks it?", "Why is it so dark?"]
+
+    async def main() -> None:
+        for filler in range(0, 32, 10):
+            sheet = Message("system", "Ada keeps the harbour." + " word" * filler)
+            await running.engine.warm(Prompt((sheet,), ""))
+            asked = [Prompt((sheet, Message("user", f"Kit: {e}")), "Ada (looking") for e in lines]
+            together = await asyncio.gather(*(running.engine.decide(p, WORDS) for p in asked))
+            for each, got in zip(asked, together, strict=True):
+                alone = await running.engine.decide(each, WORDS)
+                assert got.probabilities == pytest.approx(alone.probabilities, abs=SAME_CHANCE)
 
     running.runner.run(main())
 

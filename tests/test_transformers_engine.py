@@ -50,13 +50,11 @@ class Plain:
     def decide(self, asked: Prompt, options: Sequence[str]) -> list[float]:
         ids = self.ids(asked)
         tree = OptionTree([self.tokens.encode(option) for option in options])
-        logs = {path: self.next_logs([*ids, *path]) for path in tree.forks}
-        return tree.probabilities(
-            {
-                path: {token: float(logs[path][token]) for token in tokens}
-                for path, tokens in tree.forks.items()
-            }
-        )
+        scores: dict[tuple[int, ...], dict[int, float]] = {}
+        while (path := tree.next_fork(scores)) is not None:
+            logs = self.next_logs([*ids, *path])
+            scores[path] = {token: float(logs[token]) for token in tree.forks[path]}
+        return tree.probabilities(scores)
 
     def words(self, asked: Prompt, most: int) -> str:
         ids, said = self.ids(asked), b""

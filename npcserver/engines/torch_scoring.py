@@ -124,16 +124,21 @@ class Scoring:
         yield self._answer(self._scores(next_token))
 
     def _scores(self, next_token: Tensor) -> dict[Path, dict[int, float]]:
-        forks = self._tree.forks
         logs: dict[Path, Tensor] = {(): next_token}
-        behind = [path for path in forks if path]
-        for start in range(0, len(behind), AT_ONCE):
-            paths = behind[start : start + AT_ONCE]
-            logs |= zip(paths, self._scorer.after(self._layers, paths), strict=True)
-        return {
-            path: dict(zip(tokens, logs[path][list(tokens)].tolist(), strict=True))
-            for path, tokens in forks.items()
-        }
+        scores: dict[Path, dict[int, float]] = {}
+        while (path := self._tree.next_fork(scores)) is not None:
+            if path not in logs:
+                logs |= self._further()
+            tokens = self._tree.forks[path]
+            scores[path] = dict(zip(tokens, logs[path][list(tokens)].tolist(), strict=True))
+        return scores
+
+    def _further(self) -> Iterator[tuple[Path, Tensor]]:
+        """Every point that lies along an option: all at once costs little more than one."""
+        further = [path for path in self._tree.forks if path]
+        for start in range(0, len(further), AT_ONCE):
+            paths = further[start : start + AT_ONCE]
+            yield from zip(paths, self._scorer.after(self._layers, paths), strict=True)
 
     def _answer(self, scores: Mapping[Path, Mapping[int, float]]) -> Event:
         usage = {
