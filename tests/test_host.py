@@ -12,6 +12,23 @@ from npcserver.engines.base import Message, Prompt, Sampling
 from npcserver.engines.host import HostedEngine
 from npcserver.errors import EngineError, ModelError
 
+FAILING = """
+import threading
+from npcserver.engines.worker import run
+
+class Worker:
+    running, kv_usage = 0, 0.0
+
+    def take(self, command):
+        self.running = 1
+        return iter(())
+
+    def step(self):
+        raise RuntimeError("the device is lost")
+
+threading.Thread(target=threading.Event().wait).start()  # as libraries leave them
+run(Worker, "failing")
+"""
 FAKE = [sys.executable, str(Path(__file__).parent / "fake_engine.py")]
 
 
@@ -99,3 +116,15 @@ def test_closing_fails_what_waits() -> None:
             await hanging
 
     asyncio.run(main())
+
+
+def test_a_worker_that_fails_ends_its_process(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        engine = HostedEngine([sys.executable, "-c", FAILING], "failing", "failing")
+        await engine.start()
+        with pytest.raises(EngineError, match="died"):
+            await say(engine, "anything")
+        await engine.close()
+
+    asyncio.run(main())
+    assert "the device is lost" in caplog.text

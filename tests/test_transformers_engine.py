@@ -5,7 +5,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from npcserver.engines.base import Decision, Message, Prompt, Sampling
 from npcserver.engines.host import HostedEngine
 from npcserver.engines.options import OptionTree
 from npcserver.engines.render import TEMPLATES, prompt_ids
+from npcserver.engines.torch_batching import TorchWorker
 from npcserver.engines.torch_tokens import TorchTokens
 from npcserver.errors import EngineError, ModelError
 from npcserver.prompt import PROMPT_VERSION
@@ -278,6 +279,25 @@ def test_a_killed_engine_comes_back(running: Running) -> None:
         assert running.engine.status().restarts == 1
 
     running.runner.run(main())
+
+
+def test_when_the_model_fails_so_does_what_it_did_and_the_worker_ends(folder: Path) -> None:
+    """The host starts another."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the device is lost\nand more about it")
+
+    plain = Plain(folder)
+    worker = TorchWorker(plain.model, plain.tokens, {"template": "script"}, cache_gb=1)
+    plain.model.register_forward_pre_hook(fail)
+    asked = {"id": 1, "op": "generate", "sampling": asdict(GREEDY)}
+    assert not list(worker.take({**asked, "messages": [("user", "Hello.")], "opening": "Ada:"}))
+    while not (events := worker.step()):
+        pass
+    assert events == [{"id": 1, "error": "the device is lost"}]
+    with pytest.raises(RuntimeError, match="the model has failed: the device is lost$"):
+        while True:
+            worker.step()
 
 
 def test_what_cannot_load_says_why_in_a_line(folder: Path, tmp_path: Path) -> None:
