@@ -7,7 +7,6 @@ Each runs in a process of its own, which is gone before the next begins.
 import asyncio
 import json
 import multiprocessing
-import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -35,13 +34,17 @@ class Work:
     """What every rival is given.
 
     Args:
-        personas: prompts' common beginnings, computed before the clock starts.
+        personas: prompts' common beginnings, computed before the clock starts; and
+        foreseen: longer ones, for a rival that keeps them all. The server computes both at load.
+        rehearsal: a prompt of each talker, answered at once before the clock starts.
         prompts: for each talker, what to answer, one after the other.
         tokens: the length of each reply.
         together: talkers wait for each other before each request.
     """
 
     personas: Sequence[str]
+    foreseen: Sequence[str]
+    rehearsal: Sequence[str]
     prompts: Sequence[Sequence[str]]
     tokens: int
     together: bool = False
@@ -72,6 +75,7 @@ def engine_alone(folder: Path, work: Work, drawing: dict[str, Any], chunk: int) 
     import openvino as ov
     import openvino_genai as genai
 
+    from npcserver.engines import machine
     from npcserver.engines.openvino import PROPERTIES
 
     scheduler = genai.SchedulerConfig()
@@ -79,7 +83,8 @@ def engine_alone(folder: Path, work: Work, drawing: dict[str, Any], chunk: int) 
     scheduler.enable_prefix_caching = True
     scheduler.dynamic_split_fuse = True
     scheduler.max_num_batched_tokens = chunk
-    pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", PROPERTIES)
+    properties = PROPERTIES | {"INFERENCE_NUM_THREADS": machine.cores()}  # as the server's
+    pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", properties)
     tokenizer = pipeline.get_tokenizer()
     number = 0
 
@@ -92,10 +97,13 @@ def engine_alone(folder: Path, work: Work, drawing: dict[str, Any], chunk: int) 
         )
         return pipeline.add_request(number, ov.Tensor(ids), config)
 
-    for persona in work.personas:
-        ask(persona, 1)
+    for beginning in (*work.personas, *work.foreseen):
+        _kept = ask(beginning, 1)
         while pipeline.has_non_finished_requests():
             pipeline.step()
+    _kept = [ask(text, work.tokens) for text in work.rehearsal]
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
     outcome, begun = Outcome(), time.perf_counter()
     left = [list(each) for each in work.prompts]
     talking: dict[int, tuple[Any, float, Answer]] = {}
@@ -131,10 +139,8 @@ def llama_cpp(gguf: Path, work: Work, drawing: dict[str, Any]) -> Outcome:
     params.cpuparams.n_threads = THREADS
     params.cpuparams_batch.n_threads = THREADS
     params.cont_batching = True
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        params.port = free.getsockname()[1]
-    params.hostname = "127.0.0.1"
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
     server = xllamacpp.Server(params)
     return asyncio.run(_over_http(server.listening_address, work, drawing))
 
@@ -143,6 +149,7 @@ async def _over_http(url: str, work: Work, drawing: dict[str, Any]) -> Outcome:
     async with httpx.AsyncClient(base_url=url, timeout=600, trust_env=False) as client:
         for persona in work.personas:
             await _ask(client, persona, 1, drawing)
+        await asyncio.gather(*(_ask(client, text, work.tokens, drawing) for text in work.rehearsal))
         outcome, begun = Outcome(), time.perf_counter()
         barrier = asyncio.Barrier(len(work.prompts))
 

@@ -118,6 +118,8 @@ def work(
     }
     return Work(
         [script(builder.opened()) for builder in builders.values()],
+        [script(each) for builder in builders.values() for each in builder.foreseen()],
+        [prompt(builders[each], number, 90) for number, each in enumerate(people)],
         [
             [prompt(builders[each], number, turn) for turn in range(turns)]
             for number, each in enumerate(people)
@@ -165,6 +167,7 @@ def run_words(
         people = cast(size)
         for pair in range(pairs):
             with server(words_only=True) as (url, _):
+                asyncio.run(talk(url, people, Manner(1), seed=100 + pair))
                 ours = summary(asyncio.run(talk(url, people, Manner(turns), seed=pair)))
             given = work(people, turns)
             alone = in_a_process(engine_alone, folder, given, drawing(), CHUNK)
@@ -191,6 +194,7 @@ def run_decisions(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
     rows = []
     for size in talkers:
         with server() as (url, _):
+            asyncio.run(talk(url, cast(size), Manner(1), seed=100))
             told = summary(asyncio.run(talk(url, cast(size), Manner(turns))))
         rows.append(tell({"talkers": size, **told}))
     return rows
@@ -202,6 +206,7 @@ def run_pauses(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
     for size in talkers:
         for typing in (None, TYPING_S):
             with server() as (url, _):
+                asyncio.run(talk(url, cast(size), Manner(1), seed=100))
                 told = summary(asyncio.run(talk(url, cast(size), Manner(turns, PAUSE, typing))))
             rows.append(tell({"talkers": size, "typing": typing is not None, **told}))
     return rows
@@ -215,6 +220,7 @@ def run_together(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"talkers": size}
         for name, words_only in (("words", True), ("decisions", False)):
             with server(words_only=words_only) as (url, _):
+                asyncio.run(talk(url, people, Manner(1), seed=100))
                 row[name] = summary(asyncio.run(talk(url, people, manner)))
         given = work(people, turns, together=True)
         alone = in_a_process(engine_alone, models.resolve("embedded"), given, drawing(), CHUNK)

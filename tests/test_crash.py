@@ -1,6 +1,7 @@
 """The real program, killed in the middle of a turn."""
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -9,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.server import SCENES, client
 
 
 @contextmanager
-def program(data: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def program(data: Path, engine: str = "scripted") -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`npcserver serve` as a process; yields its `host:port` once it is ready."""
-    command = [str(Path(sys.executable).parent / "npcserver"), "serve", "--engine", "scripted"]
+    command = [str(Path(sys.executable).parent / "npcserver"), "serve", "--engine", engine]
     command += ["--scenes", str(SCENES), "--data", str(data), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -71,3 +74,34 @@ def test_kill_9_in_mid_turn_loses_nothing(tmp_path: Path) -> None:
         said, session_id = asyncio.run(before(address, process))
     with program(tmp_path) as (address, _):
         asyncio.run(after(address, said, session_id))
+
+
+def engine_of(process: subprocess.Popen[str]) -> int:
+    """The process that computes for a server."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (engine,) = (
+        int(pid)
+        for pid in children
+        if b"npcserver.engines" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    return engine
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the engine in /proc")
+def test_when_the_engine_is_killed_its_turn_fails_and_the_next_is_answered(tmp_path: Path) -> None:
+    async def main(address: str, process: subprocess.Popen[str]) -> None:
+        async with client(address) as kit:
+            await kit.send("player.say", text="When does the tide turn?", to=["ada"])
+            await kit.until("turn.started")
+            os.kill(engine_of(process), signal.SIGKILL)
+            done = await kit.until("turn.done")
+            assert done["status"] == "failed"
+            assert "started again" in done["reason"]
+            await kit.send("player.say", text="Hello.", to=["ada"])
+            done = await kit.until("turn.done")
+            assert done["status"] == "completed"
+            assert done["text"]
+
+    with program(tmp_path, "openvino") as (address, process):
+        asyncio.run(main(address, process))

@@ -295,7 +295,7 @@ def test_when_the_model_fails_so_does_what_it_did_and_the_worker_ends(folder: Pa
     while not (events := worker.step()):
         pass
     assert events == [{"id": 1, "error": "the device is lost"}]
-    with pytest.raises(RuntimeError, match="the model has failed: the device is lost$"):
+    with pytest.raises(RuntimeError, match=r"the model has failed: the device is lost$"):
         while True:
             worker.step()
 
