@@ -146,7 +146,11 @@ def llama_cpp(gguf: Path, work: Work, drawing: dict[str, Any]) -> Outcome:
 
 
 async def _over_http(url: str, work: Work, drawing: dict[str, Any]) -> Outcome:
-    async with httpx.AsyncClient(base_url=url, timeout=600, trust_env=False) as client:
+    # A connection of its own for each request: llama.cpp closes those that are kept at times.
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(
+        base_url=url, timeout=600, trust_env=False, limits=fresh
+    ) as client:
         for persona in work.personas:
             await _ask(client, persona, 1, drawing)
         await asyncio.gather(*(_ask(client, text, work.tokens, drawing) for text in work.rehearsal))

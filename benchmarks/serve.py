@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -179,7 +179,7 @@ def run_words(
                 "server_to_engine": round(float(ours["tokens_per_s"]) / alone.tokens_per_s, 3),
             }
             if peer and pair == 0:
-                few = work(people, min(turns, 2))
+                few = work(people, 1)
                 llama = in_a_process(llama_cpp, folder / models.GGUF_FILE, few, drawing())
                 row["llama_cpp"] = outcome(llama)
                 row["server_to_llama_cpp"] = round(
@@ -319,20 +319,19 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="without llama.cpp's server")
     options = parser.parse_args()
     found: dict[str, Any] = {"machine": machine()}
-    if "words" in options.parts:
-        found["words"] = run_words(
+    runs: dict[str, Callable[[], Any]] = {
+        "words": lambda: run_words(
             options.talkers, options.pairs, options.turns, peer=not options.no_peer
-        )
-    if "decisions" in options.parts:
-        found["decisions"] = run_decisions(options.talkers, options.turns)
-    if "pauses" in options.parts:
-        found["pauses"] = run_pauses(options.talkers, options.turns)
-    if "together" in options.parts:
-        found["together"] = run_together(options.talkers, options.turns)
-    if "idle" in options.parts:
-        found["idle"] = run_idle(options.idle, options.turns)
+        ),
+        "decisions": lambda: run_decisions(options.talkers, options.turns),
+        "pauses": lambda: run_pauses(options.talkers, options.turns),
+        "together": lambda: run_together(options.talkers, options.turns),
+        "idle": lambda: run_idle(options.idle, options.turns),
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for part in (part for part in PARTS if part in options.parts):
+        found[part] = runs[part]()
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
