@@ -14,7 +14,7 @@ help:
 	@echo "make test     add the tools of development too, then run all tests"
 	@echo "make check    lint, formatting and strict types"
 	@echo "make docs     bring the generated tables of docs/ up to date"
-	@echo "make bench    how fast it is: 20 minutes on a machine that does nothing else"
+	@echo "make bench    how fast it is: half an hour on a machine that does nothing else"
 	@echo "make install  a .venv to run from only, without the tools of development"
 	@echo "make clean    remove the .venv and what tools left behind"
 
