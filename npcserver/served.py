@@ -87,7 +87,9 @@ class Served:
             for npc in loaded.characters
         ]
         openings = (builder.opened() for builder in builders)
-        foreseen = (prompt for builder in builders for prompt in builder.foreseen())
+        # Somebody else's server may have few places, and keep few prompts.
+        ours = self.engine.status().cache_tokens is not None
+        foreseen = (each for builder in builders if ours for each in builder.foreseen())
         for prompt in chain(openings, foreseen):
             try:
                 await self.engine.warm(prompt)
