@@ -13,11 +13,15 @@ from npcserver.engines.host import HostedEngine
 from npcserver.errors import EngineError, ModelError
 
 FAILING = """
-import threading
+import sys, threading
 from npcserver.engines.worker import run
 
 class Worker:
-    running, kv_usage = 0, 0.0
+    running, kv_usage, cache_tokens = 0, 0.0, None
+
+    def __init__(self):
+        if "unloadable" in sys.argv:
+            raise RuntimeError("the weights are torn")
 
     def take(self, command):
         self.running = 1
@@ -101,6 +105,16 @@ def test_a_model_that_cannot_load_says_why() -> None:
     async def main() -> None:
         engine = HostedEngine([*FAKE, "--fail"], "fake", "fake")
         with pytest.raises(ModelError, match="there is no such model"):
+            await engine.start()
+        await engine.close()
+
+    asyncio.run(main())
+
+
+def test_a_load_that_fails_ends_the_process_though_its_threads_go_on() -> None:
+    async def main() -> None:
+        engine = HostedEngine([sys.executable, "-c", FAILING, "unloadable"], "torn", "torn")
+        with pytest.raises(ModelError, match="the weights are torn"):
             await engine.start()
         await engine.close()
 

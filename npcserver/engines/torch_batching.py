@@ -11,7 +11,6 @@ The library offers neither a frequency penalty nor a seed for each request: of `
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,10 +228,7 @@ def main() -> None:
     parser.add_argument("--cache-gb", type=int, default=machine.cache_gb())
     parser.add_argument("--dtype", choices=DTYPES)
     asked = parser.parse_args()
-    try:
-        run(lambda: load(asked.place, asked.adapter, asked.cache_gb, asked.dtype), asked.place)
-    except ModelError as error:
-        sys.exit(error.message)
+    run(lambda: load(asked.place, asked.adapter, asked.cache_gb, asked.dtype), asked.place)
 
 
 if __name__ == "__main__":

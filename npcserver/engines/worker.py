@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TextIO
 
+from npcserver.errors import ModelError
+
 Command = dict[str, Any]
 Event = dict[str, Any]
 Commands = queue.SimpleQueue[Command | None]
@@ -63,15 +65,18 @@ def run(load: Callable[[], Worker], name: str) -> None:
     # What libraries print must not mix with the protocol: it keeps the real standard output.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    worker = load()
-    out.write(json.dumps({"ready": name, "cache_tokens": worker.cache_tokens}) + "\n")
-    out.flush()
     commands: Commands = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(commands,), daemon=True).start()
     code = 0
     try:
+        worker = load()
+        out.write(json.dumps({"ready": name, "cache_tokens": worker.cache_tokens}) + "\n")
+        out.flush()
+        threading.Thread(target=_read, args=(commands,), daemon=True).start()
         serve(worker, commands, out)
         out.flush()
+    except ModelError as error:
+        print(error.message, file=sys.stderr)
+        code = 1
     except Exception:
         traceback.print_exc()
         code = 1
