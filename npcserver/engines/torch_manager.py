@@ -80,10 +80,12 @@ class Manager:
         Raises:
             RuntimeError: nothing is left to tell, and nothing will come: the manager has failed.
         """
+        # Asked before: what it tells as it fails may come between the last answer and this question.
+        running, told = self._manager.is_running(), False
         while (output := self._manager.get_result(timeout=wait_s)) is not None:
             yield output
-            wait_s = 0
-        if not self._manager.is_running():
+            wait_s, told = 0, True
+        if not running and not told:
             raise RuntimeError(f"the model has failed: {self._failure}")
 
     def paused(self) -> AbstractContextManager[None]:
