@@ -71,6 +71,8 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ws=sansio if sansio in WS_PROTOCOLS else "websockets",
         ws_max_size=settings.frame_bytes,
         ws_ping_interval=PING_S,
+        # Its windows are 45 kB a connection, and messages of a few words hardly shrink.
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -80,7 +80,7 @@ class Manager:
         Raises:
             RuntimeError: nothing is left to tell, and nothing will come: the manager has failed.
         """
-        # Asked before: what it tells as it fails may come between the last answer and this question.
+        # Asked first: what it tells as it fails may come after the last answer here.
         running, told = self._manager.is_running(), False
         while (output := self._manager.get_result(timeout=wait_s)) is not None:
             yield output
