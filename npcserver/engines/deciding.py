@@ -1,12 +1,14 @@
 """Probabilities of options, read off OpenVINO's pipeline a token at a time.
 
 The pipeline tells the log-probability of the token it generates and of no other, and takes it
-before any mask. So for each token that may come next a request of one token is held to just that
-one. They share the prompt's cache, and all of a point's requests are one step.
+before any mask and temperature. So where options part, one request draws many tokens, held to those
+that may come next and all of them about equally likely: nearly always each comes up, in a single
+step. What did not is drawn again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import openvino_genai as genai
@@ -15,8 +17,14 @@ from npcserver.engines.options import OptionTree, Path
 from npcserver.engines.vocabulary import Ids, Tokens
 from npcserver.engines.worker import Event
 
-CHEAP = 8
-"""As many tokens may be computed once more as cost less than a step of their own."""
+EVEN = 100.0
+"""The temperature of drawing: a token that is e^10 times likelier comes up 1.1 times as often."""
+SURE = 4
+"""The chance that a token never comes up is about e to the minus this, while MOST allows."""
+MOST = 64
+"""Tokens drawn at once; more are no better than a second step."""
+ROUNDS = 8
+SEED = 0
 
 
 class Asker(Protocol):
@@ -30,9 +38,6 @@ class Asker(Protocol):
     def usage(self, ids: Ids) -> dict[str, int]:
         """Tokens of a prompt, and how many were computed before."""
 
-    def new_tokens(self, ids: Ids) -> int:
-        """How many tokens at the end are yet to be computed."""
-
 
 class Deciding:
     """Scores what may follow a prompt, one point where the options part after the other."""
@@ -44,67 +49,78 @@ class Deciding:
         self._tree = OptionTree(options)
         self._usage = worker.usage(prompt)
         self._scores: dict[Path, dict[int, float]] = {}
-        self._asked: dict[int, Any] = {}
-        self._waiting: list[int] = []
+        self._handle: Any = None
         self._next_fork()
 
     def _next_fork(self) -> bool:
-        """Ask for the next point's tokens; the first alone, where the prompt is yet to compute."""
+        """Ask about the next point where options part; False if all that matters is known."""
         path = self._tree.next_fork(self._scores)
         if path is None:
             return False
-        self._path, self._scores[path] = path, {}
-        tokens = self._tree.forks[path]
-        ids = [*self._prompt, *path]
-        again = (self._worker.new_tokens(ids) - 1) * (len(tokens) - 1)
-        at_once = len(tokens) if again <= CHEAP else 1
-        self._waiting = list(tokens[at_once:])
-        self._asked = {token: self._force(ids, token) for token in tokens[:at_once]}
+        self._path, self._scores[path], self._rounds = path, {}, 0
+        self._draw(self._tree.forks[path])
         return True
+
+    def _draw(self, tokens: Collection[int]) -> None:
+        """Ask for the log-probabilities of these tokens, after the prompt and the path."""
+        size = len(tokens)
+        self._left = min(MOST, math.ceil(size * (math.log(size) + SURE))) if size > 1 else 1
+        self._rounds += 1
+        self._handle = self._worker.add(
+            [*self._prompt, *self._path],
+            max_new_tokens=1,
+            min_new_tokens=1,
+            logprobs=1,
+            do_sample=True,
+            temperature=EVEN,
+            num_return_sequences=self._left,
+            rng_seed=SEED + self._rounds,
+            **self._held(tokens),
+        )
+
+    def _held(self, tokens: Collection[int]) -> dict[str, Any]:
+        """What lets a request draw one of these tokens, and as few others as can be said.
+
+        A grammar allows every token that one of their texts begins with; those are forbidden, as
+        end tokens are before the least length. Where a token is a part of a character, which no
+        grammar can say, all others are.
+        """
+        known = self._worker.tokens
+        try:
+            texts = [json.dumps(known.written[t].decode(), ensure_ascii=False) for t in tokens]
+        except UnicodeDecodeError:
+            return {"stop_token_ids": known.written.keys() - set(tokens)}
+        grammar = genai.StructuredOutputConfig(grammar=f"root ::= {' | '.join(texts)}")
+        shorter = set().union(*(known.beginnings(token) for token in tokens)) - set(tokens)
+        return {"structured_output_config": grammar, "stop_token_ids": shorter}
 
     def poll(self) -> Iterator[Event]:
         """Go on, or answer."""
-        for token, handle in list(self._asked.items()):
-            for output in outputs(handle):
-                if output.generated_ids[0] != token:
-                    self.cancel()
-                    yield {"id": self.id, "error": "the options could not be scored"}
-                    return
-                self._scores[self._path][token] = float(output.generated_log_probs[0])
-                del self._asked[token]
-        if self._asked:
-            return
-        if self._waiting:
-            ids = [*self._prompt, *self._path]
-            self._asked = {token: self._force(ids, token) for token in self._waiting}
-            self._waiting = []
-        elif not self._next_fork():
+        if self._handle is not None:  # None: there is one option only, and nothing to ask
+            scores, wanted = self._scores[self._path], self._tree.forks[self._path]
+            for output in outputs(self._handle):
+                self._left -= 1
+                if (token := output.generated_ids[0]) in wanted:
+                    scores[token] = float(output.generated_log_probs[0])
+            if self._left:
+                return
+            if missing := [token for token in wanted if token not in scores]:
+                yield from self._again(missing)
+                return
+        if not self._next_fork():
             chances = self._tree.probabilities(self._scores)
             yield {"id": self.id, "probabilities": chances, "usage": self._usage}
 
-    def _force(self, ids: Ids, token: int) -> Any:
-        """A request that can generate this token only.
-
-        A grammar allows every token that its text begins with; those that are not this one are
-        forbidden, as end tokens are before the least length. Where the token is a part of a
-        character, which no grammar can say, all others are.
-        """
-        tokens = self._worker.tokens
-        text = tokens.written[token]
-        held: dict[str, Any] = {}
-        try:
-            held["structured_output_config"] = genai.StructuredOutputConfig(
-                grammar=f"root ::= {json.dumps(text.decode(), ensure_ascii=False)}"
-            )
-            held["stop_token_ids"] = tokens.beginnings(token)
-        except UnicodeDecodeError:
-            held["stop_token_ids"] = tokens.written.keys() - {token}
-        return self._worker.add(ids, max_new_tokens=1, min_new_tokens=1, logprobs=1, **held)
+    def _again(self, missing: Collection[int]) -> Iterator[Event]:
+        if self._rounds < ROUNDS:
+            self._draw(missing)
+        else:
+            yield {"id": self.id, "error": "the options could not be scored"}
 
     def cancel(self) -> None:
         """Free the slots."""
-        for handle in self._asked.values():
-            handle.cancel()
+        if self._handle is not None:
+            self._handle.cancel()
 
 
 def outputs(handle: Any) -> Iterator[Any]:

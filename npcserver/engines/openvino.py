@@ -8,7 +8,6 @@ requests got from it. Knows nothing of event loops; it may block as it likes.
 
 import argparse
 import json
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import openvino as ov
 import openvino_genai as genai
 
 from npcserver.engines import machine
-from npcserver.engines.asked import AskedBlocks, note
+from npcserver.engines.asked import AskedBlocks
 from npcserver.engines.deciding import Deciding, outputs
 from npcserver.engines.render import TEMPLATES, asked_ids
 from npcserver.engines.speech import Speech
@@ -31,9 +30,6 @@ PROPERTIES = {"KV_CACHE_PRECISION": "f16"}
 sometimes the choice; with 16 bits it was 0.13 at most, and no slower. docs/log.md"""
 BLOCK = 32
 """Tokens in a block of OpenVINO's key-value cache on CPUs."""
-MOST_NEW = 10
-"""Further back than this nobody needs to know what is computed."""
-REMEMBERED_PROMPTS = 4096
 
 
 @dataclass
@@ -108,7 +104,6 @@ class OpenVinoWorker:
         self._context = int(facts.get("context_tokens", 2048))
         self._jobs: dict[int, Job] = {}
         self._requests = 0
-        self._computed: OrderedDict[int, None] = OrderedDict()
         self.usage = AskedBlocks(BLOCK).usage
 
         self.cache_tokens = self._measure_cache()
@@ -127,20 +122,11 @@ class OpenVinoWorker:
     def add(self, ids: Ids, **config: Any) -> Any:
         """Put ids (T,) into the pipeline; return the handle."""
         self._requests += 1
-        note(self._computed, hash(tuple(ids)), REMEMBERED_PROMPTS)
         settings = genai.GenerationConfig(
             apply_chat_template=False, eos_token_id=self.tokens.eos, **config
         )
         tensor = ov.Tensor(np.array([ids], dtype=np.int64))
         return self.pipeline.add_request(self._requests, tensor, settings)
-
-    def new_tokens(self, ids: Ids) -> int:
-        """How many tokens at the end are yet to be computed, as far as can be told."""
-        computed = (
-            new for new in range(MOST_NEW) if hash(tuple(ids[: len(ids) - new])) in self._computed
-        )
-        # A prompt that is computed still needs its last token, to go on from.
-        return max(1, next(computed, MOST_NEW))
 
     # ---- commands ----------------------------------------------------------------------------
 
