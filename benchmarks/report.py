@@ -112,15 +112,19 @@ PARTS = {
 
 def page(found: dict[str, Any]) -> str:
     """All tables."""
-    machine = found["machine"]
-    told = (
-        f"Revision `{machine['revision']}`, {machine['cores']} cores of {machine['processor']}, "
-        f"Python {machine['python']}, load {machine['load_before']:.1f} before the run.\n"
-    )
+    told = ""
     for name, (title, write) in PARTS.items():
         if name in found:
-            told += f"\n### {title}\n\n{write(found[name])}"
-    return told
+            told += f"\n### {title}\n\n{write(found[name])}\n{measured(found['machines'][name])}"
+    return told.lstrip("\n")
+
+
+def measured(machine: dict[str, Any]) -> str:
+    """On what a part was measured; parts may be measured anew on their own."""
+    return (
+        f"Revision `{machine['revision']}`, {machine['cores']} cores of {machine['processor']}, "
+        f"Python {machine['python']}, load {machine['load_before']:.1f} before.\n"
+    )
 
 
 def plot(found: dict[str, Any], path: Path) -> None:

@@ -48,6 +48,7 @@ TOKENS = 64
 CHUNK = 256
 PAUSE = (3.0, 6.0)
 TYPING_S = 1.0
+IDLE_PAIRS = 2
 PARTS = ("words", "decisions", "pauses", "together", "idle")
 
 
@@ -234,23 +235,28 @@ def run_together(talkers: Sequence[int], turns: int) -> list[dict[str, Any]]:
 
 
 def run_idle(size: int, turns: int) -> dict[str, Any]:
-    """Talkers alone, and beside players who only listen."""
+    """Talkers alone, and beside players who only listen; by turns, for a machine's speed varies."""
+    manner = Manner(turns, PAUSE)
+    alone: list[Turn] = []
+    beside: list[Turn] = []
+    grown: list[int] = []
     with server() as (url, pid):
-        alone = summary(asyncio.run(talk(url, cast(8), Manner(turns, PAUSE))))
-        before = resident_bytes(pid)
 
-        async def beside() -> tuple[list[Turn], int]:
+        async def in_a_crowd(seed: int) -> None:
+            before = resident_bytes(pid)
             async with crowd_of(url, size):
-                held = resident_bytes(pid)
-                return await talk(url, cast(8), Manner(turns, PAUSE), seed=1), held
+                grown.append(resident_bytes(pid) - before)
+                beside.extend(await talk(url, cast(8), manner, seed))
 
-        turns_beside, held = asyncio.run(beside())
+        for seed in range(IDLE_PAIRS):
+            alone += asyncio.run(talk(url, cast(8), manner, 2 * seed))
+            asyncio.run(in_a_crowd(2 * seed + 1))
     return tell(
         {
             "idle": size,
-            "alone": alone,
-            "beside": summary(turns_beside),
-            "bytes_a_connection": round((held - before) / size),
+            "alone": summary(alone),
+            "beside": summary(beside),
+            "bytes_a_connection": round(grown[0] / size),  # later ones find it still allocated
         }
     )
 
@@ -318,7 +324,9 @@ def main() -> None:
     parser.add_argument("--idle", type=int, default=2000, help="players who only listen")
     parser.add_argument("--no-peer", action="store_true", help="without llama.cpp's server")
     options = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine()}
+    # A part that is run anew takes the place of what was found before; the others stay.
+    kept = options.out.read_text(encoding="utf-8") if options.out.exists() else "{}"
+    found: dict[str, Any] = {"machines": {}} | json.loads(kept)
     runs: dict[str, Callable[[], Any]] = {
         "words": lambda: run_words(
             options.talkers, options.pairs, options.turns, peer=not options.no_peer
@@ -330,7 +338,9 @@ def main() -> None:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for part in (part for part in PARTS if part in options.parts):
+        on = machine()
         found[part] = runs[part]()
+        found["machines"][part] = on
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
