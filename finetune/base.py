@@ -13,11 +13,11 @@ import torch
 
 from finetune import folders
 from finetune.errors import RunError
-from finetune.pieces import MODEL_FILE
 from npcserver import models
 from npcserver.engines import torch_weights
-from npcserver.engines.render import TEMPLATES, Template
-from npcserver.engines.sources import digest, weights
+from npcserver.engines.chat import of_transformers
+from npcserver.engines.render import Template, template
+from npcserver.engines.sources import weights
 from npcserver.engines.vocabulary import special_texts
 
 
@@ -60,7 +60,11 @@ class Base:
     @property
     def template(self) -> Template:
         """How it reads prompts."""
-        return TEMPLATES[self.facts.get("template", "chatml")]
+        if told := self.facts.get("template"):
+            return template(told)
+        tokenizer = self.transformers_tokenizer()
+        specials = TrainingTokenizer(tokenizer).specials
+        return template(of_transformers(tokenizer, specials))
 
     @property
     def title(self) -> str:
@@ -78,8 +82,8 @@ class Base:
     def save_tokenizer(self, folder: Path) -> None:
         """Write its tokenizer into the folder of a model made from it."""
         self.transformers_tokenizer().save_pretrained(folder)
-        if (self.folder / MODEL_FILE).exists():
-            shutil.copy(self.folder / MODEL_FILE, folder / MODEL_FILE)
+        if (self.folder / models.SENTENCEPIECE_FILE).exists():
+            shutil.copy(self.folder / models.SENTENCEPIECE_FILE, folder)
 
     def load(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
         """Its weights, de-quantised where they were, as transformers' PreTrainedModel."""
@@ -102,4 +106,4 @@ def find(name: str) -> Base:
             f"model {name!r}: neither one of {', '.join(models.KNOWN)} nor a folder that holds "
             "config.json and *.safetensors, as transformers saves a model"
         )
-    return Base(name, folder, digest(files), models.facts(folder))
+    return Base(name, folder, models.digest_of(files), models.facts(folder))

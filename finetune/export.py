@@ -25,12 +25,12 @@ from finetune.base import Base
 from finetune.config import Recipe
 from finetune.errors import RunError
 from finetune.examples import Example
-from finetune.gguf_form import write_gguf
 from finetune.objective import Tally, row_loss
-from finetune.openvino_form import write_openvino
 from finetune.rows import make_row, packed
 from finetune.served import Served
 from finetune.tune import BEST, RUN, make_examples, write_json
+from npcserver.engines.gguf_form import write_gguf
+from npcserver.engines.openvino_form import write_openvino
 
 REPORT = "export.json"
 GGUF = "model-q8_0.gguf"

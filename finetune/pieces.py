@@ -19,7 +19,6 @@ from finetune.errors import DataError
 
 ModelType = Literal["bpe", "unigram"]
 
-MODEL_FILE = "tokenizer.model"
 SPECIALS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 """In the order of their ids, from 0."""
 SPACE = "▁"

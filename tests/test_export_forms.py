@@ -20,13 +20,13 @@ from transformers import (
 )
 
 from finetune import scratch
-from finetune.errors import RunError
-from finetune.gguf_form import Quantisation, write_gguf
-from finetune.openvino_form import write_openvino
 from npcserver.engines import host
 from npcserver.engines.base import Message, Prompt, Sampling
+from npcserver.engines.gguf_form import Quantisation, write_gguf
+from npcserver.engines.openvino_form import write_openvino
 from npcserver.engines.render import TEMPLATES
 from npcserver.engines.vocabulary import Tokens
+from npcserver.errors import ModelError
 from tests.invented import HARD_TEXTS, corpus
 
 ASKED = Prompt((Message("user", "Kit: keludo varra 茶 sonisem mit, the salt road."),), "Ada:")
@@ -162,8 +162,8 @@ def test_untied_embeddings_are_kept(byte_level: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"attention_bias": True}, "self_attn.k_proj.bias"),
-        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "no plain Llama"),
+        ({"attention_bias": True}, "biases in its attention"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "rotary"),
     ],
 )
 def test_what_gguf_cannot_say_is_refused(
@@ -171,7 +171,7 @@ def test_what_gguf_cannot_say_is_refused(
 ) -> None:
     save_random(tmp_path, vocab_size=400, **config)
     AutoTokenizer.from_pretrained(byte_level).save_pretrained(tmp_path)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(ModelError, match=told):
         write_gguf(tmp_path, tmp_path / "weights.gguf")
 
 
@@ -180,13 +180,13 @@ def test_tokenizers_gguf_cannot_name_are_refused(
 ) -> None:
     tiny = {"vocabulary": 310, "layers": 1, "width": 32, "heads": 1, "kv_heads": 1}
     scratch.build(text, tmp_path / "uni", model_type="unigram", **tiny)  # type: ignore[arg-type]
-    with pytest.raises(RunError, match="model_type='bpe'"):
+    with pytest.raises(ModelError, match="model_type='bpe'"):
         write_gguf(tmp_path / "uni", tmp_path / "weights.gguf")
     tokenizer = AutoTokenizer.from_pretrained(byte_level)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     save_random(tmp_path / "cut", vocab_size=400)
     tokenizer.save_pretrained(tmp_path / "cut")
-    with pytest.raises(RunError, match="cuts text by WhitespaceSplit"):
+    with pytest.raises(ModelError, match="cuts text by WhitespaceSplit"):
         write_gguf(tmp_path / "cut", tmp_path / "weights.gguf")
 
 
@@ -270,13 +270,13 @@ def test_the_folder_carries_the_model_s_facts(trained: Path, served: Path) -> No
 
 
 def test_a_folder_that_is_there_is_left_alone(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(ModelError, match="is there already"):
         write_openvino(trained, tmp_path)
 
 
 def test_a_tokenizer_openvino_reads_differently_is_refused(text: Path, tmp_path: Path) -> None:
     tiny = {"vocabulary": 310, "layers": 1, "width": 32, "heads": 2, "kv_heads": 1}
     scratch.build(text, tmp_path / "uni", model_type="unigram", **tiny)  # type: ignore[arg-type]
-    with pytest.raises(RunError, match="of its tokenizer reads"):
+    with pytest.raises(ModelError, match="of its tokenizer reads"):
         write_openvino(tmp_path / "uni", tmp_path / "served")
     assert not (tmp_path / "served").exists()

@@ -8,11 +8,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NPCSERVER = [
     ["errors", "bounds", "relevance", "guard", "engines.base", "engines.machine"],
-    ["admission", "fetching", "engines.options", "engines.thinking", "engines.worker"],
+    [
+        "admission",
+        "fetching",
+        "conversion",
+        "engines.options",
+        "engines.thinking",
+        "engines.worker",
+    ],
     ["engines.speech", "engines.pieces"],
     ["protocol", "config", "sheets", "models", "engines.render", "engines.vocabulary"],
     [
+        "engines.chat",
         "engines.deciding",
+        "engines.echo",
+        "engines.gguf_form",
         "engines.asked",
         "engines.sources",
         "engines.torch_manager",
@@ -28,7 +38,7 @@ NPCSERVER = [
         "engines.swap",
         "engines.endpoint",
     ],
-    ["access", "engines.convert", "engines.fleet"],
+    ["access", "engines.convert", "engines.fleet", "engines.openvino_form"],
     ["state", "engines.writing"],
     ["hearing", "prompt", "views", "engines.asking", "engines.questions"],
     ["director", "turn", "engines.forcing", "engines.replying"],
@@ -36,7 +46,7 @@ NPCSERVER = [
     ["floor"],
     ["scene"],
     ["engines.host", "engines.openvino", "engines.torch_batching"],
-    ["engines.scripted", "engines.remote"],
+    ["engines.scripted", "engines.remote", "engines.appraisal"],
     ["lobby"],
     ["connection", "metrics", "engines.choice", "api.characters"],
     ["api.openai", "api.systemone", "served"],
@@ -49,10 +59,10 @@ FINETUNE = [
     ["errors", "provenance", "flops", "folders", "pages.html", "formats.names"],
     ["records", "checkpoints", "pieces"],
     ["examples", "dataset", "cleaning", "replies", "duplicates", "formats.base", "base", "curves"],
-    ["config", "rows", "split", "preferences", "served", "gguf_form", "augment"],
+    ["config", "rows", "split", "preferences", "served", "augment"],
     ["formats.scenes", "formats.chat", "formats.kdconv", "formats.persona_chat"],
     ["formats.cpdc", "formats.card", "formats.sharegpt", "formats.table", "formats.journal"],
-    ["formats.light", "formats.preference", "objective", "openvino_form"],
+    ["formats.light", "formats.preference", "objective"],
     ["formats.registry", "pages.data", "pages.view", "pages.run", "train", "reference"],
     ["prepare", "scratch", "tensorboard"],
     ["tune"],
@@ -74,9 +84,13 @@ PURE = [
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),
 ]
 TORCH_PROCESS = {
-    f"npcserver.engines.torch_{name}" for name in ("batching", "manager", "scoring", "weights")
+    f"npcserver.engines.{name}"
+    for name in (
+        *("torch_batching", "torch_manager", "torch_scoring", "torch_weights"),
+        *("appraisal", "gguf_form", "openvino_form"),
+    )
 }
-"""What runs in the transformers engine's own process only, so that the server needs no torch."""
+"""What runs in processes of its own only, so that the server needs no torch."""
 IO_MODULES = {"socket", "sqlite3", "pathlib", "os", "subprocess", "time", "fastapi", "threading"}
 LONGEST = {"npcserver.protocol": 700}
 

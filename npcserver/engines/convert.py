@@ -15,6 +15,7 @@ from typing import Any
 import gguf
 import numpy as np
 
+from npcserver.conversion import READABLE
 from npcserver.engines import fuse
 from npcserver.engines.fuse import Delta
 from npcserver.errors import ModelError
@@ -70,13 +71,12 @@ class _Merging:
         self.deltas = deltas
         self.took_effect = False
         architecture = reader.fields["general.architecture"].contents()
-        if architecture != "llama":
+        if architecture not in READABLE:
             raise ModelError(
-                f"the model is a {architecture}; adapters can be merged into llama models only"
+                f"the model is a {architecture}; adapters can be merged into "
+                f"{', '.join(READABLE)} models only"
             )
-        heads = int(reader.fields["llama.attention.head_count"].contents())
-        of_keys = reader.fields.get("llama.attention.head_count_kv")
-        self._heads = {"attn_q": heads, "attn_k": int(of_keys.contents()) if of_keys else heads}
+        self._heads = _rotated(reader) if architecture == "llama" else {}
         shapes = {
             tensor.name: tuple(int(n) for n in tensor.shape[::-1]) for tensor in reader.tensors
         }
@@ -91,6 +91,13 @@ class _Merging:
         if not self.took_effect:
             self.took_effect = not np.array_equal(new, gguf.quantize(plain, Q8_0))
         return new
+
+
+def _rotated(reader: gguf.GGUFReader) -> dict[str, int]:
+    """The heads of the tensors whose rows a llama's file has in an order of its own."""
+    heads = int(reader.fields["llama.attention.head_count"].contents())
+    of_keys = reader.fields.get("llama.attention.head_count_kv")
+    return {"attn_q": heads, "attn_k": int(of_keys.contents()) if of_keys else heads}
 
 
 def _check_shape(name: str, delta: Delta, shapes: Mapping[str, tuple[int, ...]]) -> None:

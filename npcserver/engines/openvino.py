@@ -7,7 +7,6 @@ requests got from it. Knows nothing of event loops; it may block as it likes.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
+from npcserver import conversion, models
 from npcserver.engines import machine
 from npcserver.engines.asked import AskedBlocks
+from npcserver.engines.chat import of_openvino
 from npcserver.engines.deciding import Deciding, outputs
-from npcserver.engines.render import TEMPLATES, asked_ids
+from npcserver.engines.render import asked_ids, template
 from npcserver.engines.speech import Speech
 from npcserver.engines.vocabulary import Ids, Tokens
 from npcserver.engines.worker import Command, Event, run
@@ -97,11 +98,12 @@ class OpenVinoWorker:
         scheduler.max_num_batched_tokens = chunk
         properties = PROPERTIES | {"INFERENCE_NUM_THREADS": machine.cores()}
         self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", properties)
-        self.tokens = Tokens(self.pipeline.get_tokenizer())
-        about = folder / "model.json"
-        facts = json.loads(about.read_text()) if about.exists() else {}
-        self._template = TEMPLATES[facts.get("template", "chatml")]
-        self._context = int(facts.get("context_tokens", 2048))
+        tokenizer = self.pipeline.get_tokenizer()
+        self.tokens = Tokens(tokenizer)
+        facts = models.facts(folder)
+        told = facts.get("template") or of_openvino(tokenizer, self.tokens.specials)
+        self._template = template(told)
+        self._context = int(facts.get("context_tokens") or conversion.context_tokens(folder))
         self._jobs: dict[int, Job] = {}
         self._requests = 0
         self.usage = AskedBlocks(BLOCK).usage

@@ -1,14 +1,16 @@
 """Prompt → text → the ids a model continues; the same for serving and training.
 
-Two templates: a model tuned for chat reads ChatML; a small one continues a plain transcript better
-than it follows markup.
+A model tuned for chat reads its own template, or ChatML; a small one continues a plain transcript
+better than it follows markup.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from npcserver.engines.base import Message, Prompt
+from npcserver.errors import ModelError
 
 
 class Tokenizer(Protocol):
@@ -49,7 +51,50 @@ def chatml(prompt: Prompt) -> str:
     return "".join(blocks) + (f"<|im_start|>assistant\n{prompt.opening}" if prompt.opening else "")
 
 
+STEPS = {
+    *("start system", "start user", "system user"),
+    *("user assistant", "assistant user", "user opening"),
+}
+
+
+def stepped(steps: Mapping[str, str], prompt: Prompt) -> str:
+    """A template learned from the model: what stands before each message, by the roles' order."""
+    text, last = "", "start"
+    for message in prompt.messages:
+        # Chats have one system message, at the start.
+        role = "user" if message.role == "system" and last != "start" else message.role
+        text += _step(steps, last, role) + message.text
+        last = role
+    return text + (_step(steps, last, "opening") + prompt.opening if prompt.opening else "")
+
+
+def _step(steps: Mapping[str, str], last: str, role: str) -> str:
+    if last == role:
+        return "\n\n"
+    if (known := steps.get(f"{last} {role}")) is not None:
+        return known
+    return steps[f"{last} user"] + steps[f"user {role}"]  # as if somebody had said nothing
+
+
 TEMPLATES = {"script": Template(script, "\n"), "chatml": Template(chatml, "<|im_end|>")}
+
+
+def template(told: object) -> Template:
+    """A template as `model.json` tells it: a name, or what `chat.py` learned from the model.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    match told:
+        case str() if told in TEMPLATES:
+            return TEMPLATES[told]
+        case {"steps": dict() as steps, "end": str() as end} if steps.keys() >= STEPS:
+            if all(isinstance(text, str) for text in steps.values()):
+                return Template(partial(stepped, steps), end)
+    raise ModelError(
+        f"model.json: template is neither one of {', '.join(TEMPLATES)} nor steps and an end; "
+        "leave it out, and the model's own is taken"
+    )
 
 
 def neutral(text: str, specials: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ Imports no torch, which takes seconds: the server asks, the engine's own process
 """
 
 import functools
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -42,16 +41,6 @@ def weights(folder: Path) -> list[Path]:
     """The files of a folder that hold weights torch can load; none, if there are none."""
     gguf = folder / models.GGUF_FILE
     return [gguf] if gguf.exists() else sorted(folder.glob("*.safetensors"))
-
-
-def digest(files: Sequence[Path]) -> str:
-    """The sha256 of some files, one after the other."""
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                whole.update(chunk)
-    return whole.hexdigest()
 
 
 def find(name: str, adapter: Path | None, prompt_version: int) -> Source:
@@ -92,7 +81,7 @@ def _fitting(
     told = models._adapter_facts(adapter)
     models._check_version(f"the adapter {adapter}", told, prompt_version)
     # What the hub holds is known by name only.
-    if files and (base := digest(files)) != (trained := told["base"]["sha256"]):
+    if files and (base := models.digest_of(files)) != (trained := told["base"]["sha256"]):
         raise ModelError(
             f"the adapter {adapter} was trained on {told['base'].get('name', 'a model')!r} with "
             f"the hash {trained[:12]}…, and {name!r} here has {base[:12]}…: serve it with the "

@@ -20,7 +20,8 @@ import torch
 
 from npcserver.engines import machine
 from npcserver.engines.asked import AskedBlocks
-from npcserver.engines.render import TEMPLATES, asked_ids
+from npcserver.engines.chat import of_transformers
+from npcserver.engines.render import asked_ids, template
 from npcserver.engines.speech import Speech
 from npcserver.engines.torch_manager import Manager, tokens_in
 from npcserver.engines.torch_scoring import Prefixes, Scorer, Scoring
@@ -91,7 +92,7 @@ class TorchWorker:
         """Args: told: the model's `model.json`. cache_gb: of all keys and values, in GiB."""
         self._tokens = tokens
         self._ends = frozenset(tokens.special_ids)
-        self._template = TEMPLATES[told.get("template", "chatml")]
+        self._template = template(told["template"])
         room = tokens_in(cache_gb * 2**30, model)
         kept = room // DECISIONS_SHARE
         self._manager = Manager(model, self._ends, room - kept)
@@ -209,7 +210,9 @@ def load(place: str, adapter: Path | None, cache_gb: int, dtype: str | None) -> 
         model = model.to("cuda" if on_gpu else "cpu")
         if adapter:
             model = merged(model, adapter)
-        return TorchWorker(model, TorchTokens(tokenizer, _ends(model)), told, cache_gb)
+        tokens = TorchTokens(tokenizer, _ends(model))
+        told["template"] = told.get("template") or of_transformers(tokenizer, tokens.specials)
+        return TorchWorker(model, tokens, told, cache_gb)
     except (OSError, ValueError, RuntimeError, MemoryError, KeyError) as error:
         raise ModelError((str(error) or repr(error)).strip().splitlines()[0]) from error
 

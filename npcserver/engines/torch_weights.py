@@ -33,8 +33,11 @@ def load_tokenizer(place: str | Path) -> Any:
     return tokenizer
 
 
-def load_weights(place: str | Path, dtype: torch.dtype, attention: str = "sdpa") -> Any:
-    """The weights, de-quantised where they were, as transformers' PreTrainedModel."""
+def load_weights(place: str | Path, dtype: torch.dtype | str, attention: str = "sdpa") -> Any:
+    """The weights, de-quantised where they were, as transformers' PreTrainedModel.
+
+    Args: dtype: `auto` takes that of the files.
+    """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model: Any = AutoModelForCausalLM.from_pretrained(
         place, dtype=dtype, attn_implementation=attention, **_gguf(place)

@@ -58,8 +58,8 @@ class Tokens:
         return [int(token) for token in encoded.input_ids.data[0]]
 
     def token_bytes(self, token: int) -> bytes:
-        """A token's bytes; a character may be spread over several tokens."""
-        return self.bytes_of[token]
+        """A token's bytes, a part of a character perhaps; none where the tokenizer knows it not."""
+        return self.bytes_of.get(token, b"")
 
     def beginnings(self, token: int) -> set[int]:
         """Every other token that the token's text, as the vocabulary writes it, can begin with."""

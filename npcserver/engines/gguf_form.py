@@ -1,7 +1,8 @@
-"""A Llama as transformers saves it → one GGUF file, as OpenVINO GenAI and transformers read it.
+"""A model as transformers saves it → one GGUF file, as OpenVINO GenAI and transformers read it.
 
-Knows the two vocabularies such models come with: SentencePiece's, and byte-level BPE. What it
-cannot write exactly it refuses; it never leaves something out.
+Llama and its like: Mistral, Qwen 2 and 3. Knows the two vocabularies such models come with:
+SentencePiece's, and byte-level BPE. What it cannot write exactly it refuses; it never leaves
+something out.
 """
 
 import json
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer
 
-from finetune.errors import RunError
-from finetune.pieces import MODEL_FILE
+from npcserver.errors import ModelError
+from npcserver.models import SENTENCEPIECE_FILE
 
 Quantisation = Literal["F32", "F16", "Q8_0"]
 Array = NDArray[np.float32]
@@ -27,6 +28,9 @@ FILE_TYPES = {
     "F16": gguf.LlamaFileType.MOSTLY_F16,
     "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
 }
+FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""transformers' kinds of model, and what GGUF calls them."""
+ARCHITECTURES = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
 BLOCK = int(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0][0])
 """Weights in a block of Q8_0; rows that are not whole blocks are written as F16."""
 SPLITS = {("Digits", "ByteLevel"): "smollm", ("ByteLevel",): "gpt-2"}
@@ -44,12 +48,11 @@ def write_gguf(folder: Path, target: Path, quantisation: Quantisation = "Q8_0") 
         quantisation: of the matrices; vectors stay F32.
 
     Raises:
-        RunError: it is no plain Llama, or its tokenizer has no exact form in GGUF.
+        ModelError: it is no plain model of these kinds, or its tokenizer has no exact form in GGUF.
     """
-    writer = gguf.GGUFWriter(target, "llama")
-    config = _shape(folder, writer, quantisation)
+    config, writer = _begun(folder, target, quantisation)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    if (folder / MODEL_FILE).exists():
+    if (folder / SENTENCEPIECE_FILE).exists():
         _sentencepiece_vocabulary(folder, writer, tokenizer)
     else:
         _byte_level_vocabulary(writer, tokenizer, config.vocab_size)
@@ -61,10 +64,9 @@ def write_weights(folder: Path, target: Path, quantisation: Quantisation = "Q8_0
     """Write the weights and shape only, with a vocabulary of nonsense, for readers that want one.
 
     Raises:
-        RunError: it is no plain Llama.
+        ModelError: it is no plain model of these kinds.
     """
-    writer = gguf.GGUFWriter(target, "llama")
-    config = _shape(folder, writer, quantisation)
+    config, writer = _begun(folder, target, quantisation)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([f"t{id_}" for id_ in range(config.vocab_size)])
@@ -87,13 +89,17 @@ def _finish(writer: gguf.GGUFWriter) -> None:
 # ---- shape and weights ---------------------------------------------------------------------------
 
 
-def _shape(folder: Path, writer: gguf.GGUFWriter, quantisation: Quantisation) -> Any:
-    """Write what `config.json` says; return it."""
+def _begun(folder: Path, target: Path, quantisation: Quantisation) -> tuple[Any, gguf.GGUFWriter]:
+    """What `config.json` says, and a file that says it too."""
     config = AutoConfig.from_pretrained(folder)
+    if reason := _unusual(config):
+        raise ModelError(
+            f"{folder}: {reason}, which OpenVINO GenAI does not read; "
+            "`--engine transformers` serves it"
+        )
+    writer = gguf.GGUFWriter(target, FAMILIES[config.model_type])
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rope = getattr(config, "rope_parameters", None) or {}
-    if config.model_type != "llama" or rope.get("rope_type", "default") != "default":
-        raise RunError(f"{folder}: is no plain Llama; only those are written as GGUF")
-    head = config.head_dim or config.hidden_size // config.num_attention_heads
     writer.add_name(folder.resolve().name)
     writer.add_file_type(FILE_TYPES[quantisation])
     writer.add_context_length(config.max_position_embeddings)
@@ -102,26 +108,44 @@ def _shape(folder: Path, writer: gguf.GGUFWriter, quantisation: Quantisation) ->
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
     writer.add_rope_dimension_count(head)
     writer.add_rope_freq_base(float(rope.get("rope_theta", 10000.0)))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    return config
+    return config, writer
+
+
+def _unusual(config: Any) -> str | None:
+    """What a model has that these files cannot say, or their reader leaves out."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    windowed = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if config.model_type not in FAMILIES:
+        return f"is a {config.model_type} model"
+    if rope.get("rope_type", "default") != "default":
+        return f"scales its rotary embeddings ({rope['rope_type']})"
+    if windowed or (config.model_type == "mistral" and config.sliding_window):
+        return "attends to a sliding window"
+    if config.model_type != "qwen2" and getattr(config, "attention_bias", False):
+        return "has biases in its attention"
+    return "has biases in its MLP" if getattr(config, "mlp_bias", False) else None
 
 
 def _weights(
     folder: Path, writer: gguf.GGUFWriter, config: Any, quantisation: Quantisation
 ) -> None:
     """Write every tensor under its GGUF name."""
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    family = FAMILIES[config.model_type]
+    names = gguf.get_tensor_name_map(ARCHITECTURES[family], config.num_hidden_layers)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     for name, tensor in _tensors(folder):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        known = names.get_name(name, try_suffixes=(".weight",))
+        known = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if known is None:
-            raise RunError(f"{folder}: has {name}, which a plain Llama has not")
-        if (part := known.split(".")[-2]) in heads:
+            raise ModelError(f"{folder}: has {name}, which a plain {family} has not")
+        if family == "llama" and (part := known.split(".")[-2]) in heads:
             tensor = _interleaved(tensor, heads[part])
         kind = _kind(tensor, quantisation)
         writer.add_tensor(known, gguf.quantize(tensor, kind), raw_dtype=kind)
@@ -156,10 +180,10 @@ def _kind(tensor: Array, quantisation: Quantisation) -> gguf.GGMLQuantizationTyp
 
 
 def _sentencepiece_vocabulary(folder: Path, writer: gguf.GGUFWriter, tokenizer: Any) -> None:
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL_FILE))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / SENTENCEPIECE_FILE))
     parsed = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if parsed["type"] != "BPE":
-        raise RunError(
+        raise ModelError(
             f"{folder}: a {parsed['type']} tokenizer has no exact form in GGUF; "
             "build one with model_type='bpe'"
         )
@@ -213,13 +237,13 @@ def _byte_level_vocabulary(writer: gguf.GGUFWriter, tokenizer: Any, size: int) -
 
 
 def _split(parsed: dict[str, Any]) -> str:
-    """GGUF's name for how a tokenizer cuts text up. Raises RunError where it has none."""
+    """GGUF's name for how a tokenizer cuts text up. Raises ModelError where it has none."""
     steps = parsed["pre_tokenizer"] or {}
     steps = steps.get("pretokenizers", [steps])
     kinds = tuple(step.get("type", "nothing") for step in steps)
     plain = parsed["normalizer"] is None and parsed["model"]["type"] == "BPE"
     if not plain or kinds not in SPLITS:
-        raise RunError(
+        raise ModelError(
             f"a {parsed['model']['type']} tokenizer that cuts text by {' and '.join(kinds)} has no "
             "exact form in GGUF; SentencePiece's BPE and SmolLM's byte-level BPE have"
         )

@@ -1,9 +1,11 @@
-"""A Llama as transformers saves it → the folder that npcserver's engine loads.
+"""A model as transformers saves it → the folder that the engine `openvino` loads.
 
-The weights go through GGUF, which OpenVINO GenAI turns into its own form. A tokenizer goes that way
-too if it can; but GenAI reads no SentencePiece vocabulary from a GGUF, so that one is converted by
-openvino_tokenizers. What counts is that the folder reads texts as transformers does, and that is
-checked. Knows no adapters.
+The weights go through GGUF, which OpenVINO GenAI turns into its own form; the file stays beside it,
+for adapters to be merged into. The tokenizer is converted by openvino_tokenizers, or, where that
+reads texts otherwise than transformers does, goes through GGUF too. Run as a program, since
+transformers is not for the server's process:
+
+    python -m npcserver.engines.openvino_form FOLDER TARGET
 """
 
 import json
@@ -12,17 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 import openvino
 import openvino_genai
 from openvino_tokenizers import convert_tokenizer
 from transformers import AutoTokenizer
 
-from finetune.errors import RunError
-from finetune.gguf_form import write_gguf, write_weights
-from finetune.pieces import MODEL_FILE
+from npcserver.engines.gguf_form import write_gguf, write_weights
 from npcserver.engines.vocabulary import Tokens
-from npcserver.models import ABOUT_FILE
+from npcserver.errors import ModelError
+from npcserver.models import ABOUT_FILE, GGUF_FILE, SENTENCEPIECE_FILE
 
 PROBES = (
     "The gate is shut.  Who asked?\n\n  Two spaces, 12 345 apples...\n\n42\t\r\n",
@@ -48,25 +50,26 @@ def write_openvino(
         quantisation: of the weights; OpenVINO GenAI reads no F32.
 
     Raises:
-        RunError: it cannot be converted exactly, or the target is there already.
+        ModelError: it cannot be converted exactly, or the target is there already.
     """
     if target.exists():
-        raise RunError(f"{target}: is there already; name a new folder")
+        raise ModelError(f"{target}: is there already; name a new folder")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=target.parent) as scratch:
-        source, built = Path(scratch) / "weights.gguf", Path(scratch) / "built"
-        is_sentencepiece = (folder / MODEL_FILE).exists()
-        write = write_weights if is_sentencepiece else write_gguf
-        write(folder, source, quantisation)
-        _convert(source, built)
-        if is_sentencepiece or difference(tokenizer, built):
-            _write_tokenizer(tokenizer, built)
+        built = Path(scratch) / "built"
+        weights = Path(scratch) / GGUF_FILE
+        write_weights(folder, weights, quantisation)
+        _convert(weights, built)
+        _write_tokenizer(tokenizer, built)
+        if difference(tokenizer, built):
+            _take_tokenizer(folder, Path(scratch) / "whole", built)
         if different := difference(tokenizer, built):
-            raise RunError(
+            raise ModelError(
                 f"{folder}: OpenVINO's form of its tokenizer reads {different!r} differently; "
-                "take a SentencePiece model of the kind bpe, or SmolLM's tokenizer"
+                "`--engine transformers` serves it"
             )
+        weights.rename(built / GGUF_FILE)
         _describe(folder, built, quantisation)
         built.rename(target)
 
@@ -77,7 +80,21 @@ def _convert(source: Path, built: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         said = result.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise RunError(f"the model could not be converted: {said[0]}")
+        raise ModelError(f"the model could not be converted: {said[0]}")
+
+
+def _take_tokenizer(folder: Path, scratch: Path, built: Path) -> None:
+    """The tokenizer as OpenVINO GenAI makes it from a GGUF that holds the vocabulary too."""
+    if (folder / SENTENCEPIECE_FILE).exists():  # which it reads from none
+        return
+    scratch.mkdir()
+    try:
+        write_gguf(folder, scratch / GGUF_FILE, "Q8_0")
+    except ModelError:
+        return
+    _convert(scratch / GGUF_FILE, scratch / "built")
+    for path in (scratch / "built").glob("openvino_*tokenizer.*"):
+        path.replace(built / path.name)
 
 
 def _write_tokenizer(tokenizer: Any, built: Path) -> None:
@@ -97,7 +114,9 @@ def difference(tokenizer: Any, folder: Path) -> str | None:
         ids = tokens.encode(text)
         if ids != tokenizer.encode(text, add_special_tokens=False):
             return text
-        if b"".join(tokens.bytes_of[id_] for id_ in ids) != text.encode():
+        back = b"".join(tokens.token_bytes(id_) for id_ in ids).decode(errors="replace")
+        # Qwen's tokenizers compose what is written as letter and accent.
+        if normalize("NFC", back) != normalize("NFC", text):
             return text
     return None
 
@@ -108,3 +127,10 @@ def _describe(folder: Path, built: Path, quantisation: str) -> None:
     facts |= {"quantisation": quantisation}
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     (built / ABOUT_FILE).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        write_openvino(Path(sys.argv[1]), Path(sys.argv[2]))
+    except ModelError as error:
+        sys.exit(error.message)

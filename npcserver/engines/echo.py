@@ -1,0 +1,52 @@
+"""The log-probabilities that a model in OpenVINO's form gives a text's own tokens."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+
+from npcserver.engines.vocabulary import Ids
+
+CHUNK = 512
+"""Tokens computed in a step at most."""
+
+
+class Echo:
+    """A model folder, loaded without a cache: what is found in one has no log-probabilities."""
+
+    def __init__(self, folder: Path, properties: dict[str, Any]) -> None:
+        scheduler = genai.SchedulerConfig()
+        scheduler.cache_size = 1
+        scheduler.enable_prefix_caching = False
+        scheduler.dynamic_split_fuse = True
+        scheduler.max_num_batched_tokens = CHUNK
+        self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", properties)
+        self._requests = 0
+
+    def scores(self, ids: Sequence[int]) -> list[float]:
+        """The log-probability of each id (T,) after those before; the first means nothing."""
+        handle = self.add(ids, max_new_tokens=1, echo=True, logprobs=1)
+        self.run()
+        (output,) = handle.read().values()
+        return [float(score) for score in output.generated_log_probs[: len(ids)]]
+
+    def perplexity(self, texts: Sequence[Ids]) -> float:
+        """Over all tokens of the texts but their first ones."""
+        scores = [score for ids in texts for score in self.scores(ids)[1:]]
+        return math.exp(-math.fsum(scores) / len(scores))
+
+    def add(self, ids: Sequence[int], **wanted: Any) -> Any:
+        """Put ids (T,) into the pipeline; return the handle."""
+        self._requests += 1
+        config = genai.GenerationConfig(apply_chat_template=False, ignore_eos=True, **wanted)
+        tensor = ov.Tensor(np.array([ids], dtype=np.int64))
+        return self.pipeline.add_request(self._requests, tensor, config)
+
+    def run(self) -> None:
+        """Until nothing is left to do."""
+        while self.pipeline.has_non_finished_requests():
+            self.pipeline.step()
