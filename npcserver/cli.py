@@ -369,29 +369,23 @@ def models_list() -> None:
         from rich.console import Console
         from rich.table import Table
 
-        from npcserver import models
+        from npcserver import inventory
 
         table = Table("name", "languages", "licence", "here", "about", box=None)
-        for model in models.list_models():
+        for model in inventory.list_models():
             here = f"{model.size_bytes / 1e6:.0f} MB" if model.present else "no"
-            languages = ", ".join(model.languages)
-            table.add_row(model.name, languages, model.licence, here, model.about)
+            table.add_row(model.name, ", ".join(model.languages), model.licence, here, model.about)
         Console().print(table)
 
 
 @models_app.command("clean")
 def models_clean() -> None:
-    """Delete converted and merged models; each is made again when it is asked for.
-
-    Not while a server starts or brings one in.
-    """
+    """Delete converted and merged models; each is made again. Not while a server starts."""
     with _friendly():
-        from npcserver import models
+        from npcserver import inventory
 
-        gone = models.clean()
-        for model in gone:
+        for model in inventory.clean():
             print(f"{model.name}: {model.size_bytes / 1e6:.0f} MB, {model.about}")
-        print(f"{sum(model.size_bytes for model in gone) / 1e6:.0f} MB freed")
 
 
 @app.command(hidden=True)

@@ -20,7 +20,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from npcserver import models
+from npcserver import inventory, models
 from npcserver.engines import host
 from npcserver.engines.base import Message, Prompt, Sampling
 from npcserver.engines.render import template
@@ -126,10 +126,10 @@ def test_a_folder_of_safetensors_is_served(family: str, tokenizer: Any, tmp_path
     assert probabilities == pytest.approx(wanted(source, ids, options), abs=0.02)
     assert text
     assert models.resolve(str(source)) == folder
-    shown = models.list_models()[-1]
+    shown = inventory.list_models()[-1]
     assert (shown.name, shown.folder) == (family, folder)
     assert "before" in shown.about
-    assert [gone.folder for gone in models.clean()] == [folder]
+    assert [gone.folder for gone in inventory.clean()] == [folder]
     assert not folder.exists()
     assert source.exists()
 

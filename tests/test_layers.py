@@ -29,6 +29,7 @@ NPCSERVER = [
         "engines.torch_scoring",
         "engines.torch_tokens",
         "engines.torch_weights",
+        "inventory",
         "library",
         "tokens",
         "journal",

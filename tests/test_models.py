@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npcserver import conversion, models
+from npcserver import conversion, inventory, models
 from npcserver.engines import convert, fuse
 from npcserver.errors import ModelError
 from npcserver.models import ABOUT_FILE, ADAPTER_FILES, ADAPTER_WEIGHTS, GGUF_FILE, IR_FILE
@@ -65,7 +65,7 @@ def test_a_pulled_model_keeps_its_weights(cache: Path) -> None:
     assert (folder / GGUF_FILE).read_bytes() == CONTENT
     assert models.facts(folder)["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert models.languages(folder) == ("en",)
-    assert models.list_models()[0].present
+    assert inventory.list_models()[0].present
     assert steps == ["fetching", "verifying", "converting", "placing", "done"]
     assert models.pull("embedded", lambda step, done: steps.append(step)) == folder
     assert len(steps) == 5, "it is here already"
@@ -105,7 +105,7 @@ def test_an_interrupted_pull_leaves_nothing(
     with pytest.raises((KeyboardInterrupt, ModelError)):
         models.pull("embedded")
     assert not list(cache.iterdir())
-    assert not models.list_models()[0].present
+    assert not inventory.list_models()[0].present
     assert "models pull embedded" in refusal("embedded")
 
 
