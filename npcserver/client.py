@@ -5,6 +5,7 @@ messages as plain dictionaries, so that a newer server's fields do no harm. It d
 """
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -110,7 +111,7 @@ async def connect(
     """A client in a scene, its session started.
 
     Args:
-        url: where the server is, e.g. `ws://127.0.0.1:8000`.
+        url: where the server is, `ws://127.0.0.1:8000` or as `serve` says it, `http://…`.
         player: the player's id; a token is good for one only.
         name: what characters call the player; without it, the id.
 
@@ -119,7 +120,8 @@ async def connect(
         Closed: the server refused the connection or the session.
     """
     query = urlencode({"instance": instance})
-    uri = f"{url.rstrip('/')}/v1/scenes/{quote(scene, safe='')}/ws?{query}"
+    base = re.sub("^http", "ws", url.rstrip("/"))
+    uri = f"{base}/v1/scenes/{quote(scene, safe='')}/ws?{query}"
     try:
         socket = await open_socket(
             uri,

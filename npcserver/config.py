@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     model: str = Field(
         DEFAULT_MODEL,
         description="Model by name: `embedded`, a folder, a GGUF file, its address, or owner/name "
-        "on the hub. With `remote` its name there; `embedded` then stands for the first that is listed.",
+        "on the hub. With `remote` its name there; `embedded` then stands for the first that is "
+        "listed.",
     )
     adapter: Path | None = Field(
         None, description="Folder of a fine-tuned adapter, merged into the model at start."

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from npcserver import models, tokens
+from npcserver import conversion, models, tokens
 from npcserver.cli import app
 from npcserver.config import Settings
 from npcserver.engines import host
@@ -78,7 +78,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
         monkeypatch.delenv(name)
     monkeypatch.setenv("NPCSERVER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(host, "openvino", Fake)
-    monkeypatch.setattr(models, "_convert", convert)
+    monkeypatch.setattr(conversion, "convert", convert)
     monkeypatch.chdir(tmp_path)
     yield Fake.made
     Fake.made.clear()

@@ -188,7 +188,7 @@ def test_whom_it_does_not_find(address: str) -> None:
 
 
 def test_lines_can_be_piped_in(address: str) -> None:
-    told = run("chat", "--url", f"ws://{address}", "--instance", "pipe", input="Hello.\n")
+    told = run("chat", "--url", f"http://{address}", "--instance", "pipe", input="Hello.\n")
     assert told.exit_code == 0
     assert "Ada Finch (neutral): Morning. Mind the rope. It bites." in told.stdout
 
