@@ -6,6 +6,7 @@ Named as the server names models: `embedded`, or a folder as transformers saves 
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Base:
     sha256: str
     facts: dict[str, Any]
 
-    @property
+    @cached_property
     def template(self) -> Template:
         """How it reads prompts."""
         if told := self.facts.get("template"):

@@ -30,7 +30,7 @@ def check_readable(path: Path) -> None:
                 f"{path}: converting safetensors needs transformers: install npcserver[finetune]"
             )
         return
-    kind = gguf_says(path, "general.architecture")
+    kind = _gguf_fields(path)["kind"]
     if kind not in READABLE:
         raise ModelError(
             f"{path}: is a {kind} model; the engine `openvino` reads {', '.join(READABLE)}; "
@@ -38,22 +38,23 @@ def check_readable(path: Path) -> None:
         )
 
 
-def gguf_says(path: Path, name: str) -> Any:
-    """What a GGUF file says under a name; None if nothing. Raises ModelError."""
+def _gguf_fields(path: Path) -> dict[str, Any]:
+    """What a GGUF file says of itself: its kind, and how many tokens it takes, if it says so."""
     import gguf  # noqa: PLC0415 - with numpy, for a first conversion only
 
     try:
         fields = gguf.GGUFReader(path).fields
     except (ValueError, KeyError, IndexError) as error:
         raise ModelError(f"{path}: is not a GGUF file: {error}") from None
-    return fields[name].contents() if name in fields else None
+    kind = fields["general.architecture"].contents() if "general.architecture" in fields else None
+    length = fields.get(f"{kind}.context_length")
+    return {"kind": kind, "context": length.contents() if length else None}
 
 
 def context_tokens(source: Path) -> int:
     """Tokens that a model takes, as its GGUF file or the `config.json` of its folder says."""
     if source.is_file():
-        kind = gguf_says(source, "general.architecture")
-        return int(gguf_says(source, f"{kind}.context_length") or CAUTIOUS_CONTEXT)
+        return int(_gguf_fields(source)["context"] or CAUTIOUS_CONTEXT)
     config = source / "config.json"
     told = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     return int(told.get("max_position_embeddings") or CAUTIOUS_CONTEXT)

@@ -9,7 +9,7 @@ from npcserver import models
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model this server knows by name."""
+    """A model known by name, or one that was converted or merged here."""
 
     name: str
     about: str

@@ -39,10 +39,10 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ABOUT_FILE)
 MERGE_VERSION = 1
 """Goes up when merging gives other weights, so that what was merged before is made anew."""
-
-
 CONVERT_VERSION = 2
 """Goes up when conversion gives other files."""
+BESIDE = ("*.json", "*.jinja", SENTENCEPIECE_FILE)
+"""What else than weights makes a folder the model it is."""
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*", "openvino_*")
 """What is fetched of a repository on the hub."""
 
@@ -146,11 +146,11 @@ def _from_hub(name: str) -> Path:
 
 def _imported(path: Path) -> Path:
     """The folder of a model made from a GGUF file or safetensors; made now if it never was."""
-    files = [path] if path.is_file() else [*sorted(path.glob("*.safetensors"))]
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    beside = [] if path.is_file() else sorted(each for on in BESIDE for each in path.glob(on))
     digest = digest_of(files)
-    beside = [] if path.is_file() else sorted(path.glob("*.json"))
-    key = digest_of([*files, *beside])[:32]
-    target = cache_folder() / "converted" / f"{key}-{CONVERT_VERSION}"
+    key = f"{digest[:32]}-{digest_of(beside)[:8]}-{CONVERT_VERSION}"
+    target = cache_folder() / "converted" / key
     if (target / IR_FILE).exists():
         return target
     conversion.check_readable(path)
@@ -233,7 +233,9 @@ def _merged(name: str, folder: Path, adapter: Path, prompt_version: int | None) 
         for path in folder.glob("openvino_*tokenizer.*"):
             shutil.copy(path, built)
         both = f"{name if name in KNOWN else folder.name}+{told.get('name') or adapter.name}"
-        _write_facts(built, {**facts(folder), **told, "name": both})
+        base_facts = facts(folder)
+        base_facts.pop("perplexity", None)  # of the model without the adapter
+        _write_facts(built, {**base_facts, **told, "name": both})
         _place(built, target, (IR_FILE,))
     return target
 

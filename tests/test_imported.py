@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as kinds
 from transformers import (
@@ -23,8 +23,10 @@ from transformers import (
 from npcserver import inventory, models
 from npcserver.engines import host
 from npcserver.engines.base import Message, Prompt, Sampling
+from npcserver.engines.chat import of_transformers
 from npcserver.engines.render import template
 from npcserver.errors import ModelError
+from npcserver.prompt import PROMPT_VERSION
 from tests.invented import corpus
 from tests.test_chat_templates import CHATML
 
@@ -57,12 +59,7 @@ ASKED = Prompt(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +114,7 @@ def test_a_folder_of_safetensors_is_served(family: str, tokenizer: Any, tmp_path
     folder = models.resolve(str(source))
     told = models.facts(folder)
     assert told["context_tokens"] == 512
+    assert told["template"] == of_transformers(tokenizer, ["<|im_end|>", "<|im_start|>"])
     assert told["perplexity"]["converted"] == pytest.approx(told["perplexity"]["source"], rel=0.02)
     ids = AutoTokenizer.from_pretrained(source).encode(
         template(told["template"]).text(ASKED), add_special_tokens=False
@@ -132,6 +130,34 @@ def test_a_folder_of_safetensors_is_served(family: str, tokenizer: Any, tmp_path
     assert [gone.folder for gone in inventory.clean()] == [folder]
     assert not folder.exists()
     assert source.exists()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_an_adapter_is_merged_into_what_was_converted(
+    family: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    source, adapter = saved(tmp_path / family, family, tokenizer), tmp_path / "adapter"
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    config = LoraConfig(r=4, target_modules=["q_proj", "k_proj", "up_proj"], task_type="CAUSAL_LM")
+    tuned: Any = get_peft_model(model, config)
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.15)
+    tuned.save_pretrained(adapter)
+    base = {"sha256": models.digest_of(sorted(source.glob("*.safetensors")))}
+    about = {"prompt_version": PROMPT_VERSION, "base": base}
+    (adapter / "model.json").write_text(json.dumps(about))
+    tuned.merge_and_unload().save_pretrained(tmp_path / "whole")
+    tokenizer.save_pretrained(tmp_path / "whole")
+
+    folder = models.resolve(str(source), adapter, PROMPT_VERSION)
+    told = models.facts(folder)
+    assert "perplexity" not in told
+    ids = tokenizer.encode(template(told["template"]).text(ASKED), add_special_tokens=False)
+    options = [" mit", " kelu", " soni"]
+    _, probabilities = asyncio.run(asked_of(folder, options))
+    assert probabilities == pytest.approx(wanted(tmp_path / "whole", ids, options), abs=0.03)
+    assert probabilities != pytest.approx(wanted(source, ids, options), abs=0.05)
 
 
 async def asked_of(folder: Path, options: list[str]) -> tuple[str, list[float]]:

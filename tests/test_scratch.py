@@ -1,7 +1,6 @@
 """Small models from plain text: their tokenizers, their training, and what cannot be made."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,7 @@ from tests.invented import HARD_TEXTS, corpus
 TINY = {"vocabulary": 310, "layers": 1, "width": 32, "heads": 2, "kv_heads": 1, "context": 64}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other gain nothing on models this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

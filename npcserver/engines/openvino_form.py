@@ -9,7 +9,6 @@ transformers is not for the server's process:
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ import openvino_genai
 from openvino_tokenizers import convert_tokenizer
 from transformers import AutoTokenizer
 
+from npcserver import conversion
 from npcserver.engines.gguf_form import write_gguf, write_weights
 from npcserver.engines.vocabulary import Tokens
 from npcserver.errors import ModelError
@@ -60,7 +60,7 @@ def write_openvino(
         built = Path(scratch) / "built"
         weights = Path(scratch) / GGUF_FILE
         write_weights(folder, weights, quantisation)
-        _convert(weights, built)
+        conversion.convert(weights, built)
         _write_tokenizer(tokenizer, built)
         if difference(tokenizer, built):
             _take_tokenizer(folder, Path(scratch) / "whole", built)
@@ -74,15 +74,6 @@ def write_openvino(
         built.rename(target)
 
 
-def _convert(source: Path, built: Path) -> None:
-    """Turn a GGUF into OpenVINO's form, in a process that gives back the memory it takes."""
-    command = [sys.executable, "-m", "npcserver.engines.convert", str(source), str(built)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if result.returncode:
-        said = result.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise ModelError(f"the model could not be converted: {said[0]}")
-
-
 def _take_tokenizer(folder: Path, scratch: Path, built: Path) -> None:
     """The tokenizer as OpenVINO GenAI makes it from a GGUF that holds the vocabulary too."""
     if (folder / SENTENCEPIECE_FILE).exists():  # which it reads from none
@@ -92,7 +83,7 @@ def _take_tokenizer(folder: Path, scratch: Path, built: Path) -> None:
         write_gguf(folder, scratch / GGUF_FILE, "Q8_0")
     except ModelError:
         return
-    _convert(scratch / GGUF_FILE, scratch / "built")
+    conversion.convert(scratch / GGUF_FILE, scratch / "built")
     for path in (scratch / "built").glob("openvino_*tokenizer.*"):
         path.replace(built / path.name)
 
