@@ -188,11 +188,6 @@ def facts(folder: Path) -> dict[str, Any]:
     return told
 
 
-def languages(folder: Path) -> tuple[str, ...]:
-    """The languages a model speaks; empty where nobody said."""
-    return tuple(facts(folder).get("languages", ()))
-
-
 def _check_version(what: str, told: dict[str, Any], prompt_version: int | None) -> None:
     """Refuse what was tuned for prompts that this server does not write."""
     tuned = told.get("prompt_version")

@@ -64,7 +64,7 @@ def test_a_pulled_model_keeps_its_weights(cache: Path) -> None:
     assert folder == models.resolve("embedded") == cache / "embedded"
     assert (folder / GGUF_FILE).read_bytes() == CONTENT
     assert models.facts(folder)["sha256"] == hashlib.sha256(CONTENT).hexdigest()
-    assert models.languages(folder) == ("en",)
+    assert models.facts(folder)["languages"] == ["en"]
     assert inventory.list_models()[0].present
     assert steps == ["fetching", "verifying", "converting", "placing", "done"]
     assert models.pull("embedded", lambda step, done: steps.append(step)) == folder
