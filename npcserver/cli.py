@@ -10,35 +10,20 @@ BEGUN = time.perf_counter()
 """Taken before anything slow is imported: readiness is told from here."""
 
 import asyncio
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from npcserver import __version__
-from npcserver.errors import NpcError, SceneError, SettingError
+from npcserver import __version__, scene_commands
+from npcserver.commands import FAILED, EngineName, examples, friendly
+from npcserver.errors import SettingError
 
 if TYPE_CHECKING:
     from npcserver.app import Startup
     from npcserver.config import Settings
-
-FAILED = 1
-REFUSED = 2
-
-
-class Engine(StrEnum):
-    """What runs the model."""
-
-    auto = "auto"
-    openvino = "openvino"
-    transformers = "transformers"
-    remote = "remote"
-    scripted = "scripted"
 
 
 class Role(StrEnum):
@@ -49,15 +34,10 @@ class Role(StrEnum):
     admin = "admin"
 
 
-def _examples(*lines: str) -> str:
-    """An epilog of examples, one a line."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
-
-
 app = typer.Typer(
     name="npcserver",
     help="An open server that gives the characters of a virtual scene a voice of their own.",
-    epilog=_examples(
+    epilog=examples(
         "npcserver models pull",
         "npcserver serve",
         "npcserver chat --scene hollin_pass --npc joyce",
@@ -67,24 +47,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-scenes_app = typer.Typer(help="Check scenes, and describe their files to editors.")
 models_app = typer.Typer(help="Fetch models, and list those this server knows by name.")
-app.add_typer(scenes_app, name="scenes", no_args_is_help=True)
+app.add_typer(scene_commands.app, name="scenes", no_args_is_help=True)
 app.add_typer(models_app, name="models", no_args_is_help=True)
-
-SceneFolder = Annotated[
-    Path, typer.Argument(help="Folder of scenes, or of one scene.", show_default="scenes")
-]
-
-
-@contextmanager
-def _friendly() -> Iterator[None]:
-    """Print an error as a sentence instead of a traceback."""
-    try:
-        yield
-    except NpcError as error:
-        print(f"npcserver: {error.message}", file=sys.stderr)
-        raise typer.Exit(REFUSED) from None
 
 
 @app.callback(invoke_without_command=True)
@@ -98,7 +63,7 @@ def main(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "npcserver serve",
         "npcserver serve --engine scripted --scenes my/scenes",
         "npcserver serve --adapter runs/harbour/best",
@@ -111,7 +76,7 @@ def serve(
     model: Annotated[str | None, typer.Option(help="Model by name, or a folder.")] = None,
     adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
     engine: Annotated[
-        Engine | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
+        EngineName | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
     ] = None,
     remote_url: Annotated[
         list[str] | None,
@@ -130,7 +95,7 @@ def serve(
     Settings come from a file ([bold]npcserver.toml[/bold] here, or --config), then the environment
     ([bold]NPCSERVER_*[/bold]), then these flags; the later wins. docs/settings.md lists them all.
     """
-    with _friendly():
+    with friendly():
         from npcserver import models, serving
         from npcserver.config import load
         from npcserver.engines import choice
@@ -146,10 +111,10 @@ def serve(
             "data": data,
         }
         settings = load(flags, config)
-        if pull and settings.engine not in {Engine.scripted, Engine.remote}:
+        if pull and settings.engine not in {EngineName.scripted, EngineName.remote}:
             _pull(settings.model)
         is_new = settings.adapter is not None or settings.model not in models.KNOWN
-        if is_new and choice.engine_of(settings) == Engine.openvino:
+        if is_new and choice.engine_of(settings) == EngineName.openvino:
             _make_ready(settings)
 
         def announce(url: str, startup: "Startup", ready_s: float) -> None:
@@ -191,7 +156,7 @@ def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "npcserver chat",
         "npcserver chat --scene hollin_pass --npc joyce --player Robin",
         'npcserver chat --npc joyce --once "Is the road open?"',
@@ -215,7 +180,7 @@ def chat(
     Type to speak; [bold]/whisper[/bold] TEXT, [bold]/stop[/bold], [bold]/move[/bold] PLACE and
     [bold]/quit[/bold] do what they say. With --once the exit code is 1 when no full reply came.
     """
-    with _friendly():
+    with friendly():
         from rich.console import Console
 
         from npcserver.chat import Visit, say_once, talk
@@ -233,7 +198,7 @@ def chat(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "npcserver token --player robin --role player --scene hollin_pass --hours 8",
         "npcserver token --player backend --role host",
     )
@@ -248,7 +213,7 @@ def token(
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).")] = None,
 ) -> None:
     """Sign a token with the server's secret ([bold]NPCSERVER_SECRET[/bold]), and print it."""
-    with _friendly():
+    with friendly():
         from npcserver import tokens
         from npcserver.config import load
         from npcserver.protocol import is_id
@@ -262,57 +227,12 @@ def token(
         print(tokens.issue(key, player=player, role=role.value, scene=scene, hours=hours))
 
 
-@scenes_app.command(
-    "check",
-    epilog=_examples("npcserver scenes check", "npcserver scenes check my/scenes/harbour"),
-)
-def scenes_check(folder: SceneFolder = Path("scenes")) -> None:
-    """Check scenes: one line each, or every fault as [bold]file:line: field: what to do[/bold].
-
-    The exit code is 1 when there are faults.
-    """
-    from npcserver.library import load_scene, load_scenes
-
-    try:
-        one = (folder / "scene.yaml").exists()
-        loaded = [load_scene(folder)] if one else list(load_scenes(folder).values())
-    except SceneError as error:
-        print(error.message)
-        raise typer.Exit(FAILED) from None
-    for each in loaded:
-        scene = each.scene
-        counts = {
-            "characters": len(each.characters),
-            "places": len(scene.places),
-            "props": len(scene.props),
-            "emotions": len(scene.emotions),
-            "actions": len(scene.actions),
-            "events": len(scene.events),
-        }
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        print(f"{each.id}: {scene.name} ({scene.language}): {told}")
-
-
-@scenes_app.command("schema", epilog=_examples("npcserver scenes schema --out schemas"))
-def scenes_schema(
-    out: Annotated[Path, typer.Option(help="Folder to write to; it is made.")] = Path("schemas"),
-) -> None:
-    """Write the JSON Schemas of a scene's files, for completion and checks in an editor."""
-    from npcserver.library import json_schemas
-
-    out.mkdir(parents=True, exist_ok=True)
-    for name, schema in json_schemas().items():
-        path = out / name
-        path.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
-        print(path)
-
-
-@models_app.command("pull", epilog=_examples("npcserver models pull"))
+@models_app.command("pull", epilog=examples("npcserver models pull"))
 def models_pull(
     name: Annotated[str, typer.Argument(help="A model's name.")] = "embedded",
 ) -> None:
     """Fetch a model, check it, and make it ready to load. Does nothing when it is there already."""
-    with _friendly():
+    with friendly():
         print(f"{name}: {_pull(name)}")
 
 
@@ -333,7 +253,7 @@ def _pull(name: str) -> Path:
 
 @models_app.command(
     "use",
-    epilog=_examples(
+    epilog=examples(
         "npcserver models use --adapter runs/harbour/best",
         "npcserver models use --model embedded",
     ),
@@ -354,7 +274,7 @@ def models_use(
 
     Nobody is disconnected. Returns once new lines are answered by the new model.
     """
-    with _friendly():
+    with friendly():
         from npcserver.operate import use_model
 
         told = use_model(url, token, model, adapter)
@@ -365,7 +285,7 @@ def models_use(
 @models_app.command("list")
 def models_list() -> None:
     """List the models known by name, and what was converted or merged here."""
-    with _friendly():
+    with friendly():
         from rich.console import Console
         from rich.table import Table
 
@@ -381,7 +301,7 @@ def models_list() -> None:
 @models_app.command("clean")
 def models_clean() -> None:
     """Delete converted and merged models; each is made again. Not while a server starts."""
-    with _friendly():
+    with friendly():
         from npcserver import inventory
 
         for model in inventory.clean():
@@ -393,7 +313,7 @@ def docs(
     out: Annotated[Path, typer.Option(help="The project's docs folder.")] = Path("docs"),
 ) -> None:
     """Bring the generated tables of docs/ up to date."""
-    with _friendly():
+    with friendly():
         from npcserver import reference
 
         for path in reference.write(out):

@@ -105,7 +105,7 @@ class Turn:
 
 
 class Floor:
-    """Runs a scene's turns. Its coroutines, `warm` apart, are called by the scene's writer only."""
+    """Runs a scene's turns. Its coroutines but `quiet` are called by the scene's writer only."""
 
     def __init__(self, scene: Writer, engine: Engine, rules: Rules) -> None:
         self._scene = scene
@@ -142,6 +142,11 @@ class Floor:
             turn.after, previous = previous, turn
             self._turns.append(turn)
             turn.task = asyncio.create_task(self._run(turn))
+
+    async def quiet(self) -> None:
+        """Wait until nobody has the floor and nobody waits for it."""
+        while self._turns:
+            await self._turns[0].over.wait()
 
     def find(self, turn_id: str) -> Turn | None:
         """The turn under way with this id."""

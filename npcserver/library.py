@@ -5,20 +5,16 @@ editors are made from the same models (`json_schemas`). Knows nothing of live sc
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jsonschema
-from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
 
+from npcserver import documents
+from npcserver.documents import Document, validate
 from npcserver.errors import SceneError
 from npcserver.sheets import Action, Character, Example, Scene, argument_options, target_ids
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -29,44 +25,6 @@ class LoadedScene:
     scene: Scene
     characters: dict[str, Character]
     folder: Path
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong: where, and what to do."""
-
-    file: Path
-    line: int
-    field: str
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.field}: {self.advice}"
-
-
-@dataclass
-class _Document:
-    """A YAML file that remembers on which line each of its fields stands."""
-
-    file: Path
-    data: Any
-    faults: list[Fault] = field(default_factory=list)
-
-    def fault(self, path: tuple[str | int, ...], advice: str) -> None:
-        name = ".".join(str(part) for part in path) or "file"
-        self.faults.append(Fault(self.file, self._line(path), name, advice))
-
-    def _line(self, path: tuple[str | int, ...]) -> int:
-        node, line = self.data, 1
-        for part in path:
-            if isinstance(node, CommentedMap) and part in node:
-                line = node.lc.key(part)[0] + 1
-            elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
-                line = node.lc.item(part)[0] + 1
-            else:
-                break
-            node = node[part]
-        return int(line)
 
 
 def load_scenes(folder: Path) -> dict[str, LoadedScene]:
@@ -99,19 +57,19 @@ def load_scene(folder: Path) -> LoadedScene:
         raise SceneError(
             f"{folder}:1: folder: name a scene's folder in small letters, digits, _ and -"
         )
-    document = _read(folder / "scene.yaml")
-    scene = _validate(document, Scene)
-    characters: dict[str, tuple[_Document, Character]] = {}
-    documents = [document]
+    document = documents.read(folder / "scene.yaml")
+    scene = validate(document, Scene)
+    characters: dict[str, tuple[Document, Character]] = {}
+    files = [document]
     for path in sorted((folder / "characters").glob("*.yaml")):
-        documents.append(_read(path))
-        if character := _validate(documents[-1], Character):
-            characters[path.stem] = (documents[-1], character)
+        files.append(documents.read(path))
+        if character := validate(files[-1], Character):
+            characters[path.stem] = (files[-1], character)
     if scene is not None:
         _check_scene(document, scene, folder)
         for each, character in characters.values():
             _check_character(each, character, scene)
-    faults = [fault for each in documents for fault in each.faults]
+    faults = [fault for each in files for fault in each.faults]
     if faults or scene is None:
         raise SceneError("\n".join(str(fault) for fault in faults))
     cast = {member.character: characters[member.character][1] for member in scene.cast}
@@ -126,38 +84,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     }
 
 
-def _read(path: Path) -> _Document:
-    try:
-        data = YAML().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SceneError(f"{path}:1: file: is missing; create it") from None
-    except UnicodeDecodeError:
-        raise SceneError(f"{path}:1: file: is not UTF-8; save it as UTF-8") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SceneError(f"{path}:{line}: file: is not YAML: {error.problem}") from None
-    return _Document(path, data)
-
-
-def _validate(document: _Document, model: type[Model]) -> Model | None:
-    try:
-        return model.model_validate(document.data)
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            where = tuple(part for part in fault["loc"] if part != "[key]")
-            document.fault(where, _advice(fault["type"], fault["msg"], model))
-        return None
-
-
-def _advice(kind: str, message: str, model: type[BaseModel]) -> str:
-    if kind == "extra_forbidden":
-        return "unknown key; remove it or correct its spelling"
-    if kind == "missing":
-        return "is missing; add it"
-    return message[0].lower() + message[1:]
-
-
-def _check_scene(document: _Document, scene: Scene, folder: Path) -> None:
+def _check_scene(document: Document, scene: Scene, folder: Path) -> None:
     _known(document, ("entrance",), scene.entrance, scene.places, "place")
     for key, prop in scene.props.items():
         _known(document, ("props", key, "place"), prop.place, scene.places, "place")
@@ -183,9 +110,7 @@ def _check_scene(document: _Document, scene: Scene, folder: Path) -> None:
             document.fault(("cast",), f"characters/{path.name} is not in the cast; add it")
 
 
-def _check_action(
-    document: _Document, where: tuple[str, ...], action: Action, scene: Scene
-) -> None:
+def _check_action(document: Document, where: tuple[str, ...], action: Action, scene: Scene) -> None:
     kinds: dict[str, Any] = {
         "prop": scene.props,
         "place": scene.places,
@@ -217,7 +142,7 @@ def _check_action(
                 document.fault(place, "values are words without ( ) ; : or , — or numbers")
 
 
-def _check_schema(document: _Document, where: tuple[str | int, ...], schema: Any) -> bool:
+def _check_schema(document: Document, where: tuple[str | int, ...], schema: Any) -> bool:
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
@@ -226,7 +151,7 @@ def _check_schema(document: _Document, where: tuple[str | int, ...], schema: Any
     return True
 
 
-def _check_character(document: _Document, character: Character, scene: Scene) -> None:
+def _check_character(document: Document, character: Character, scene: Scene) -> None:
     _known(document, ("resting",), character.resting, scene.emotions, "emotion")
     for index, action in enumerate(character.actions):
         _known(document, ("actions", index), action, scene.actions, "action")
@@ -243,7 +168,7 @@ def _check_character(document: _Document, character: Character, scene: Scene) ->
 
 
 def _check_example_action(
-    document: _Document,
+    document: Document,
     where: tuple[str | int, ...],
     example: Example,
     character: Character,
@@ -267,7 +192,7 @@ def _check_example_action(
 
 
 def _known(
-    document: _Document,
+    document: Document,
     where: tuple[str | int, ...],
     name: str,
     known: Any,

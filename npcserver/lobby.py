@@ -227,25 +227,12 @@ class Lobby:
         return await asyncio.shield(self._making[key])
 
     async def _make(self, scene_id: str, instance: str) -> LiveScene:
-        settings = self.settings
         scene = LiveScene(
             self.scenes[scene_id],
             instance,
             engine=self.engine,
             journal=self._journal,
-            rules=Rules(
-                turn_s=settings.turn_seconds,
-                waiting=settings.waiting_turns,
-                prompt_tokens=settings.prompt_tokens,
-                history=self._history,
-                sampling=Sampling(
-                    max_tokens=settings.reply_tokens,
-                    temperature=settings.temperature,
-                    frequency_penalty=FREQUENCY_PENALTY,
-                    seed=settings.seed,
-                ),
-                admission=self.admission,
-            ),
+            rules=rules(self.settings, self._history, self.admission),
             wall_ms=_wall_ms,
             on_turn=lambda done: self.on_turn(done),
         )
@@ -266,6 +253,23 @@ class Lobby:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def rules(settings: Settings, history: Callable[[], int], admission: Admission) -> Rules:
+    """The bounds of a turn, as they are set."""
+    return Rules(
+        turn_s=settings.turn_seconds,
+        waiting=settings.waiting_turns,
+        prompt_tokens=settings.prompt_tokens,
+        history=history,
+        sampling=Sampling(
+            max_tokens=settings.reply_tokens,
+            temperature=settings.temperature,
+            frequency_penalty=FREQUENCY_PENALTY,
+            seed=settings.seed,
+        ),
+        admission=admission,
+    )
 
 
 def _can_resume(seat: _Seat, resume: Resume) -> bool:

@@ -45,6 +45,11 @@ def terms(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def meaning(text: str) -> frozenset[str]:
+    """The terms of a text that carry meaning."""
+    return terms(text) - _STOP
+
+
 def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:
     """Indexes of the `texts` that share a term with `query`, best first.
 

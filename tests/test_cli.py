@@ -241,7 +241,7 @@ def test_token_needs_a_secret_and_an_id() -> None:
 def test_scenes_check_counts(tmp_path: Path) -> None:
     told = run("scenes", "check", str(SCENES))
     assert told.exit_code == 0
-    counts = "3 characters, 2 places, 2 props, 3 emotions, 2 actions, 1 events"
+    counts = "3 characters, 2 places, 2 props, 3 emotions, 2 actions, 1 events, 0 scenarios"
     assert told.output == f"quay: The Quay (en): {counts}\n"
     assert run("scenes", "check", str(SCENES / "quay")).output == told.output
 
