@@ -4,22 +4,19 @@ Every error that is raised on purpose ends here as a sentence on stderr and exit
 """
 # ruff: noqa: PLC0415
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from npcserver.errors import NpcError
+from finetune import evaluation_commands
+from finetune.commands import friendly, spinner
+from npcserver.commands import examples
 
 if TYPE_CHECKING:
     from finetune.config import Recipe
     from finetune.dataset import Split
-
-REFUSED = 2
 
 
 class Method(StrEnum):
@@ -46,15 +43,10 @@ class Part(StrEnum):
     unseen = "unseen"
 
 
-def _examples(*lines: str) -> str:
-    """An epilog of examples, one a line."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
-
-
 app = typer.Typer(
     name="finetune",
-    help="From raw dialogue to a served character: prepare, view, train, export.",
-    epilog=_examples(
+    help="From raw dialogue to a served character, with proof: prepare, train, evaluate, export.",
+    epilog=examples(
         "finetune prepare scenes --out data/mine",
         "finetune train --data data/mine --out runs/first",
         "npcserver serve --adapter runs/first/best",
@@ -68,27 +60,13 @@ app = typer.Typer(
 DataFolder = Annotated[Path, typer.Argument(help="Folder made by `finetune prepare`.")]
 
 
-@contextmanager
-def _friendly() -> Iterator[None]:
-    """Print an error as a sentence instead of a traceback."""
-    try:
-        yield
-    except NpcError as error:
-        print(f"finetune: {error.message}", file=sys.stderr)
-        raise typer.Exit(REFUSED) from None
-    except ModuleNotFoundError as error:
-        told = f"needs the package {error.name}; install it with: pip install 'npcserver[finetune]'"
-        print(f"finetune: {told}", file=sys.stderr)
-        raise typer.Exit(REFUSED) from None
-
-
 @app.callback()
 def main() -> None:
     """What comes before every command."""
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "finetune prepare scenes --out data/mine",
         "finetune prepare scenes light:data/light talk.jsonl --out data/mine --unseen 0.1",
         "finetune prepare journal:journal.db --scenes scenes --out data/played",
@@ -118,7 +96,7 @@ def prepare(
     preference. What is wrong is told as [bold]file:line[/bold] and nothing is written; what is left
     out is counted by reason. Look at [bold]index.html[/bold] in the folder.
     """
-    with _friendly():
+    with friendly():
         from finetune.cleaning import Bounds
         from finetune.formats import registry
         from finetune.prepare import Options
@@ -129,7 +107,7 @@ def prepare(
         options = Options(
             scenes, Bounds(reply=longest_reply), Shares(dev, test, unseen), copies, seed
         )
-        with _spinner() as tell:
+        with spinner() as tell:
             data = run(found, out, options, tell)
         for part, records in data.splits.items():
             print(f"{part:7}{len(records):7} replies")
@@ -138,7 +116,7 @@ def prepare(
         print(out / "index.html")
 
 
-@app.command(epilog=_examples("finetune view data/mine", "finetune view data/mine --html see.html"))
+@app.command(epilog=examples("finetune view data/mine", "finetune view data/mine --html see.html"))
 def view(
     data: DataFolder,
     model: Annotated[str, typer.Option(help="Model whose tokens are shown.")] = "embedded",
@@ -149,7 +127,7 @@ def view(
     html: Annotated[Path | None, typer.Option(help="Write a page instead.")] = None,
 ) -> None:
     """Show examples as the model reads them: which tokens are trained, as what, how strongly."""
-    with _friendly():
+    with friendly():
         from itertools import islice
 
         from rich.console import Console
@@ -180,7 +158,7 @@ def view(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "finetune train --data data/mine --out runs/first",
         "finetune train --config recipe.yaml --set optimizer.learning_rate=1e-4",
         "accelerate launch --num_processes 2 -m finetune train --config recipe.yaml",
@@ -214,7 +192,7 @@ def train(
     The best model so far is in [bold]best[/bold] in the run's folder, its curves in
     [bold]curves.png[/bold] and [bold]index.html[/bold].
     """
-    with _friendly():
+    with friendly():
         from finetune import config as recipes
         from finetune.terminal import Watch
         from finetune.tune import tune
@@ -246,7 +224,7 @@ def _train_preference(recipe: "Recipe", cpu: bool) -> None:
     from finetune.preference import tune_preference
     from finetune.tune import BEST
 
-    with _spinner() as tell:
+    with spinner() as tell:
         got = tune_preference(
             recipe, lambda step, of, loss: tell(f"loss {loss:.3f}, step of {of}", step), cpu=cpu
         )
@@ -256,7 +234,7 @@ def _train_preference(recipe: "Recipe", cpu: bool) -> None:
     print(got.folder / BEST)
 
 
-@app.command(epilog=_examples("finetune export runs/first --out models/first"))
+@app.command(epilog=examples("finetune export runs/first --out models/first"))
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     out: Annotated[Path, typer.Option(help="Folder of the model; made.")],
@@ -266,13 +244,13 @@ def export(
     transformers' safetensors, a GGUF file, and the form that [bold]npcserver serve --model[/bold]
     loads; with the size and loss of each beside the unmerged model's, and the speed of the last.
     """
-    with _friendly():
+    with friendly():
         from rich.console import Console
         from rich.table import Table
 
         from finetune.export import export as run_export
 
-        with _spinner() as tell:
+        with spinner() as tell:
             forms = run_export(run, out, lambda step: tell(step, ""))
         table = Table("form", "MB", "loss", "change", "tokens/s, 1 and 8 at once", box=None)
         for form in forms:
@@ -285,7 +263,7 @@ def export(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "finetune scratch stories.txt --out models/tiny",
         "finetune scratch elvish/*.txt --out models/elvish --vocabulary 8000 --steps 5000",
     )
@@ -301,10 +279,10 @@ def scratch(
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Make a small model and its tokenizer from nothing but text, for a language of your own."""
-    with _friendly():
+    with friendly():
         from finetune import scratch as small
 
-        with _spinner() as tell:
+        with spinner() as tell:
             small.build(
                 corpus,
                 out,
@@ -319,13 +297,8 @@ def scratch(
         print(out)
 
 
-@contextmanager
-def _spinner() -> Iterator[Any]:
-    """A line on stderr that says what is being done, and how far it is."""
-    from rich.console import Console
-
-    with Console(stderr=True).status("beginning") as status:
-        yield lambda step, done: status.update(f"{step}: {done}".rstrip(": "))
+app.command(epilog=evaluation_commands.EVALUATE)(evaluation_commands.evaluate)
+app.command(epilog=evaluation_commands.COMPARE)(evaluation_commands.compare)
 
 
 @app.command(hidden=True)
@@ -333,7 +306,7 @@ def docs(
     out: Annotated[Path, typer.Option(help="The project's docs folder.")] = Path("docs"),
 ) -> None:
     """Bring the generated table of docs/finetune.md up to date."""
-    with _friendly():
+    with friendly():
         from finetune import reference
 
         print(reference.write(out))

@@ -206,13 +206,7 @@ def stage_record(builder: PromptBuilder, record: Record) -> Staged:
     Raises:
         Misfit: the scene does not allow what the record says was done.
     """
-    state = SceneState(builder.loaded)
-    place, position = state.bodies[builder.npc].place, state.bodies[builder.npc].position
-    asker = asker_id(builder, record)
-    if asker not in state.bodies:
-        state.bodies[asker] = Body(asker, record.asker, place, position, npc=False)
-    line = Turn(speaker=asker, name=record.asker, text=record.line)
-    state.happenings.extend(_happenings(builder, [*record.history, line]))
+    state, asker = state_before(builder, record), asker_id(builder, record)
     emotion = record.emotion or builder.character.resting
     deeds = builder.deeds(state, asker)
     return Staged(
@@ -221,6 +215,18 @@ def stage_record(builder: PromptBuilder, record: Record) -> Staged:
         _deed(record, deeds, asker, builder),
         bool(deeds),
     )
+
+
+def state_before(builder: PromptBuilder, record: Record) -> SceneState:
+    """A scene in which the line of a record was just said, as its newest happening."""
+    state = SceneState(builder.loaded)
+    place, position = state.bodies[builder.npc].place, state.bodies[builder.npc].position
+    asker = asker_id(builder, record)
+    if asker not in state.bodies:
+        state.bodies[asker] = Body(asker, record.asker, place, position, npc=False)
+    line = Turn(speaker=asker, name=record.asker, text=record.line)
+    state.happenings.extend(_happenings(builder, [*record.history, line]))
+    return state
 
 
 def _happenings(builder: PromptBuilder, turns: Sequence[Turn]) -> Iterator[Happening]:

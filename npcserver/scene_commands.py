@@ -133,7 +133,7 @@ def scenes_test(
             raise typer.Exit(FAILED)
         asked = RemoteJudge(judge, judge_model, judge_key) if judge else None
         if url:
-            playing = _play_all(found, There(url, _signer()), asked, transcripts)
+            playing = _play_all(found, There(url, signer()), asked, transcripts)
         else:
             settings = load({"engine": engine.value, "model": model, "adapter": adapter})
             playing = _play_here(settings, loaded, found, asked, transcripts)
@@ -146,7 +146,7 @@ def scenes_test(
             raise typer.Exit(FAILED)
 
 
-def _signer() -> Callable[[str], str | None]:
+def signer() -> Callable[[str], str | None]:
     """Makes a host's token for a player, where a secret is set."""
     from npcserver import tokens
     from npcserver.config import load

@@ -214,14 +214,16 @@ def told(value: object) -> str:
     return str(value)
 
 
-def figure(draw: Callable[["Axes"], None], label: str, caption: object) -> Markup:
-    """A picture, drawn by `draw` in the colours of this module."""
+def figure(
+    draw: Callable[["Axes"], None], label: str, caption: object, *, height: float = 2.9
+) -> Markup:
+    """A picture, drawn by `draw` in the colours of this module. Args: height: in inches."""
     import matplotlib as mpl  # noqa: PLC0415 - slow to import, and most commands need none
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with mpl.rc_context(_DRAWN):
-        canvas = FigureCanvasAgg(Figure(figsize=(5.2, 2.9), layout="constrained"))
+        canvas = FigureCanvasAgg(Figure(figsize=(5.2, height), layout="constrained"))
         draw(canvas.figure.subplots())
         drawn = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -16,12 +16,16 @@ CHUNK = 512
 
 
 class Echo:
-    """A model folder, loaded without a cache: what is found in one has no log-probabilities."""
+    """A model folder, loaded. What is found in a cache has no log-probabilities, so there is none.
 
-    def __init__(self, folder: Path, properties: dict[str, Any]) -> None:
+    Args:
+        cached: keep what texts begin with, for `after`.
+    """
+
+    def __init__(self, folder: Path, properties: dict[str, Any], *, cached: bool = False) -> None:
         scheduler = genai.SchedulerConfig()
         scheduler.cache_size = 1
-        scheduler.enable_prefix_caching = False
+        scheduler.enable_prefix_caching = cached
         scheduler.dynamic_split_fuse = True
         scheduler.max_num_batched_tokens = CHUNK
         self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", properties)
@@ -29,10 +33,23 @@ class Echo:
 
     def scores(self, ids: Sequence[int]) -> list[float]:
         """The log-probability of each id (T,) after those before; the first means nothing."""
+        return self._echoed(ids)[: len(ids)]
+
+    def after(self, before: Sequence[int], ids: Sequence[int]) -> list[float] | None:
+        """The log-probability of each id (T,) that follows `before`.
+
+        None where the cache held all of `before`: then nothing computed tells of the first id.
+        """
+        echoed = self._echoed([*before, *ids])
+        found = echoed[:-1][-len(ids) :]  # the last one is of the token it generated
+        return found if len(found) == len(ids) else None
+
+    def _echoed(self, ids: Sequence[int]) -> list[float]:
+        """The log-probabilities of what was computed, and of one token more."""
         handle = self.add(ids, max_new_tokens=1, echo=True, logprobs=1)
         self.run()
         (output,) = handle.read().values()
-        return [float(score) for score in output.generated_log_probs[: len(ids)]]
+        return [float(score) for score in output.generated_log_probs]
 
     def perplexity(self, texts: Sequence[Ids]) -> float:
         """Over all tokens of the texts but their first ones."""

@@ -1,0 +1,1 @@
+"""How good characters are, in numbers that can be trusted."""
