@@ -299,6 +299,7 @@ def scratch(
 
 app.command(epilog=evaluation_commands.EVALUATE)(evaluation_commands.evaluate)
 app.command(epilog=evaluation_commands.COMPARE)(evaluation_commands.compare)
+app.command(epilog=evaluation_commands.AGREEMENT)(evaluation_commands.agreement)
 
 
 @app.command(hidden=True)

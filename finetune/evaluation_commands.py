@@ -14,6 +14,7 @@ from finetune.commands import friendly
 from npcserver.commands import FAILED, EngineName, examples
 
 if TYPE_CHECKING:
+    from finetune.evaluate.agreement import Agreement, Judged
     from finetune.evaluate.controls import Control
     from finetune.evaluate.results import Evaluation
     from finetune.evaluate.run import Tell, Wanted
@@ -53,6 +54,10 @@ EVALUATE = examples(
     "finetune evaluate --adapter runs/first/best --data data/mine --out reports/first",
     "finetune evaluate --url http://127.0.0.1:8000 --suite probes --out reports/live",
     "finetune evaluate --control parrot --data data/mine --out reports/parrot",
+)
+AGREEMENT = examples(
+    "finetune agreement data/characterbench --out reports/agreement",
+    "finetune agreement data/characterbench --judge https://host/v1 --out reports/big",
 )
 COMPARE = examples(
     "finetune compare reports/embedded reports/first --out reports/diff.html",
@@ -268,3 +273,70 @@ def compare(
         if gate and (worse := failing(found)):
             print(f"worse: {', '.join(each.by.measure.name for each in worse)}")
             raise typer.Exit(FAILED)
+
+
+def agreement(
+    folder: Annotated[Path, typer.Argument(help="Folder of CharacterBench's *_dev.json.")],
+    out: Annotated[Path, typer.Option(help="Folder to write agreement.json and agreement.md to.")],
+    model: Annotated[str, typer.Option(help="Model by name, or a folder.")] = "embedded",
+    judge: Annotated[
+        str, typer.Option(help="Who judges: `served`, an OpenAI-compatible URL, or `none`.")
+    ] = "served",
+    judge_model: Annotated[str, typer.Option(help="The judge's model.")] = "default",
+    judge_key: Annotated[
+        str | None, typer.Option(envvar="NPCSERVER_JUDGE_KEY", help="The judge's key.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Languages the model and the judge are asked in.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=3, help="Replies of each dimension.")] = None,
+) -> None:
+    """Say how far our measures, and a judge, agree with what people think of characters' replies.
+
+    The rank correlation with the human scores of CharacterBench, dimension by dimension, each with
+    its 95% interval. What does not correlate is no measure of quality.
+    """
+    with friendly():
+        import json
+
+        from finetune import provenance
+        from finetune.evaluate import agreement as agreeing
+
+        replies = agreeing.first(agreeing.read(folder), most)
+        named = _judge(judge, judge_model, judge_key) if judge != "none" else None
+        with _bars() as tell:
+            found, own = asyncio.run(_agree(replies, model, judge, named, language or ["en"], tell))
+        out.mkdir(parents=True, exist_ok=True)
+        about = {"model": Path(model).name, "judge": judge, "judge_agrees_with_itself": own}
+        made = {"revision": provenance.revision(), "machine": provenance.machine()}
+        told = {**about, **made, "correlations": agreeing.told(found)}
+        (out / "agreement.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        tables = [
+            f"### English\n\n{agreeing.table(found, 'en')}\n",
+            f"### Chinese\n\n{agreeing.table(found, 'zh')}\n",
+        ]
+        (out / "agreement.md").write_text("\n".join(tables), encoding="utf-8")
+        print("\n".join(tables))
+        if own is not None:
+            print(f"the judge agreed with itself in {own:.0%} of what it was asked")
+        print(out / "agreement.md")
+
+
+async def _agree(
+    replies: "list[Judged]",
+    model: str,
+    judge: str,
+    named: "Judge | None",
+    languages: Any,
+    tell: "Tell",
+) -> "tuple[list[Agreement], float | None]":
+    from finetune.evaluate import agreement as agreeing
+    from finetune.evaluate.subjects import opened
+    from npcserver.config import load
+    from npcserver.judging import ServedJudge
+
+    settings = load({"engine": "openvino", "model": model})
+    async with opened(settings, {}, seed=0) as subject:
+        if judge == "served" and subject.engine is not None:
+            named = ServedJudge(subject.engine, "served")
+        return await agreeing.run(replies, subject.likelihood, named, languages, tell)
