@@ -61,7 +61,9 @@ NPCSERVER = [
     ["cli"],
 ]
 FINETUNE = [
-    ["errors", "provenance", "flops", "folders", "pages.html", "formats.names"],
+    ["errors", "provenance", "flops", "folders", "pages.html", "formats.names", "commands"],
+    ["evaluate.statistics", "evaluate.texts", "evaluate.outcomes", "evaluate.voices"],
+    ["evaluate.asking", "evaluate.likelihood"],
     ["records", "checkpoints", "pieces"],
     ["examples", "dataset", "cleaning", "replies", "duplicates", "formats.base", "base", "curves"],
     ["config", "rows", "split", "preferences", "served", "augment"],
@@ -72,6 +74,12 @@ FINETUNE = [
     ["prepare", "scratch", "tensorboard"],
     ["tune"],
     ["export", "preference", "terminal"],
+    ["evaluate.measures", "evaluate.controls", "evaluate.cases", "evaluate.agreement"],
+    ["evaluate.results", "evaluate.subject"],
+    ["evaluate.talks", "evaluate.compare", "evaluate.subjects", "pages.evaluation"],
+    ["evaluate.reference", "evaluate.probes", "evaluate.attacks", "evaluate.staged"],
+    ["pages.comparison", "evaluate.run"],
+    ["evaluation_commands"],
     ["cli"],
     ["__main__"],
 ]
@@ -87,6 +95,8 @@ PURE = [
     *(f"npcserver.{name}" for name in ("scene", "floor", "views")),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),
+    *(f"finetune.evaluate.{name}" for name in ("statistics", "texts", "measures", "voices")),
+    *(f"finetune.evaluate.{name}" for name in ("asking", "compare")),
 ]
 TORCH_PROCESS = {
     f"npcserver.engines.{name}"

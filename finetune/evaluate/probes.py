@@ -135,6 +135,8 @@ class _Probing:
             return {"name": [float(hits), len(said)]}
         if kind == "wishes":
             wanted = asking.wishes(sheet)
+            if not wanted:
+                return {}
             return {"wishes": [sum(_held(each, wanted) for each in said), len(said)]}
         if fact is None:
             return {}

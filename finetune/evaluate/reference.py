@@ -54,6 +54,8 @@ def suite(subject: Subject, held: Held, seed: int, name: str = REFERENCE) -> Sui
     """The cases of some records. Args: name: REFERENCE, or OUTSIDE for data we did not write."""
     if subject.engine is None:
         return Suite(name, skipped="needs the model in this process; leave --url out")
+    if subject.engine.status().engine == "scripted":
+        return Suite(name, skipped="a script knows the lines of its own scenes only")
     if not held.records:
         return Suite(name, skipped="the data holds no replies to measure with")
     return Suite(name, list(_cases(subject, subject.engine, held, seed, name)))

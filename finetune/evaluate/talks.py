@@ -7,13 +7,13 @@ from finetune.evaluate.controls import shuffled
 from finetune.evaluate.outcomes import Line, noted
 from finetune.evaluate.subject import Subject
 from npcserver import slips
-from npcserver.errors import Rejected
+from npcserver.errors import EngineError, Rejected
 from npcserver.library import LoadedScene
 from npcserver.rehearsal import Heard, turns
 
 PLAYER = "kit"
 NAME = "Kit"
-NOTHING = Heard(npc="", status="failed", text="")
+NOTHING = Heard(npc="", status="silent", text="", reason="somebody else answered")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ async def talk(
     """Say lines to a character, each when the last one is answered.
 
     A line that the server refuses is answered by nothing.
+
+    Raises:
+        EngineError: an answer failed; what was said until then is worth nothing.
     """
     played = shuffled(loaded) if subject.shuffled else loaded
     place = next(member.place for member in loaded.scene.cast if member.character == npc)
@@ -46,7 +49,10 @@ async def talk(
                 said.append(Said(line, Heard(npc, "refused", "", error.message)))
                 continue
             answers = [each for each in turns(rehearsal.heard(PLAYER)[before:]) if each.npc == npc]
-            said.append(Said(line, answers[0] if answers else NOTHING))
+            heard = answers[0] if answers else NOTHING
+            if heard.status == "failed":
+                raise EngineError(f"{npc} did not answer: {heard.reason}")
+            said.append(Said(line, heard))
     return said
 
 
