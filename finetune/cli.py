@@ -306,8 +306,9 @@ app.command(epilog=evaluation_commands.AGREEMENT)(evaluation_commands.agreement)
 def docs(
     out: Annotated[Path, typer.Option(help="The project's docs folder.")] = Path("docs"),
 ) -> None:
-    """Bring the generated table of docs/finetune.md up to date."""
+    """Bring the generated tables of docs/ up to date."""
     with friendly():
         from finetune import reference
 
-        print(reference.write(out))
+        for path in reference.write(out):
+            print(path)

@@ -1,4 +1,4 @@
-"""The generated part of docs/finetune.md: every setting of a recipe. `finetune docs` writes it."""
+"""The generated parts of docs/: settings of a recipe, measures. `finetune docs` writes them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from finetune.config import Recipe
+from finetune.evaluate.measures import MEASURES
 from npcserver.reference import markdown_table, type_words, updated
 
 PAGE = "finetune.md"
+MEASURES_PAGE = "evaluation.md"
 
 
 def recipe_table() -> str:
@@ -17,11 +19,33 @@ def recipe_table() -> str:
     return markdown_table(["setting", "may be", "default", "what it does"], list(_rows(Recipe, "")))
 
 
-def write(folder: Path) -> Path:
-    """Bring the page in a folder up to date."""
-    path = folder / PAGE
-    path.write_text(updated(path.read_text(encoding="utf-8"), recipe_table()), encoding="utf-8")
-    return path
+def measures_table() -> str:
+    """Every measure: its name, suite, which way is better, and what it means."""
+    head = ["measure", "suite", "better", "what it means"]
+    rows = [
+        [
+            f"**{each.name}**" if each.headline else each.name,
+            each.suite,
+            each.better,
+            each.about,
+        ]
+        for each in MEASURES
+    ]
+    return markdown_table(head, rows)
+
+
+def pages() -> dict[str, str]:
+    """The generated part of each page, by file name."""
+    return {PAGE: recipe_table(), MEASURES_PAGE: measures_table()}
+
+
+def write(folder: Path) -> list[Path]:
+    """Bring the pages in a folder up to date."""
+    paths = []
+    for name, generated in pages().items():
+        paths.append(path := folder / name)
+        path.write_text(updated(path.read_text(encoding="utf-8"), generated), encoding="utf-8")
+    return paths
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[list[str]]:

@@ -33,12 +33,24 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith(".venv/bin/finetune ")]
 
 
+def shown() -> list[str]:
+    """Those of every page."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    lines = (line for page in pages for line in page.read_text(encoding="utf-8").splitlines())
+    return sorted({line for line in lines if line.startswith(".venv/bin/finetune ")})
+
+
 def test_the_table_says_what_a_recipe_may_hold() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert updated(page, reference.recipe_table()) == page, "run: make docs"
     for name, field in Recipe.model_fields.items():
         assert f"| `{name}`" in page or f"| `{name}." in page
         assert field.description or f"| `{name}." in page
+
+
+def test_the_table_says_what_is_measured() -> None:
+    page = (ROOT / "docs" / reference.MEASURES_PAGE).read_text(encoding="utf-8")
+    assert updated(page, reference.measures_table()) == page, "run: make docs"
 
 
 def test_every_format_is_told_on_the_page_and_in_the_help() -> None:
@@ -48,7 +60,7 @@ def test_every_format_is_told_on_the_page_and_in_the_help() -> None:
     assert [name.strip() for name in told.split(",")] == [*READERS, *PLAYED]
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", shown())
 def test_the_commands_shown_exist(line: str) -> None:
     command = typer.main.get_command(cli.app)
     name, *arguments = shlex.split(line)[1:]

@@ -1,11 +1,12 @@
 """Scenario files: what is told when they are wrong, and what they catch when a scene is."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +17,7 @@ from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import SceneError
 from npcserver.library import LoadedScene, load_scene
 from npcserver.rehearsal import Here, Rehearsal, There
-from npcserver.scenarios import WATCHES, load, says
+from npcserver.scenarios import WATCHES, Expected, Watch, load, says
 from npcserver.trial import Played, play
 from tests import clock
 from tests.server import SCENES, serving
@@ -310,6 +311,25 @@ def test_a_running_server_plays_them_too(quay: Path, tmp_path: Path) -> None:
         done = asyncio.run(play(one, There(f"ws://{address}")))
         assert [str(finding) for finding in done.findings] == []
         assert run(str(quay), "--url", f"ws://{address}").exit_code == 0
+
+
+def test_the_scenario_in_the_docs_goes_as_expected(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    pages = [root / "README.md", root / "docs" / "scenarios.md"]
+    for page in pages:
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            path = tmp_path / block.split("\n", 1)[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block, encoding="utf-8")
+    told = run(str(tmp_path / "my_scenes"), "--engine", "scripted")
+    assert told.exit_code == 0, told.output
+    assert "ok   lighthouse/lamp" in told.output
+
+
+def test_every_field_and_watch_is_in_the_docs() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    fields = [*Expected.model_fields, *get_args(Watch), "messages", "no_messages"]
+    assert [name for name in fields if f"`{name}`" not in page] == []
 
 
 def test_the_shipped_scenarios_go_as_expected_by_script() -> None:
