@@ -112,6 +112,7 @@ def _drawn(suite: Suite, wanted: Wanted) -> list[Case]:
 
 
 def _suites(subject: Subject, wanted: Wanted, notes: _Notes) -> Iterator[Suite]:
+    """The suites that are wanted. Who can only say what was written is asked nothing else."""
     makers: dict[str, Callable[[], Suite]] = {
         REFERENCE: lambda: _reference(subject, wanted),
         PROBES: lambda: probes.suite(subject, wanted.scenes),
@@ -121,7 +122,11 @@ def _suites(subject: Subject, wanted: Wanted, notes: _Notes) -> Iterator[Suite]:
         SCENARIOS: lambda: staged.suite(subject, wanted.scenes, wanted.judge),
         OUTSIDE: lambda: _outside(subject, wanted),
     }
-    return (makers[name]() for name in SUITES if name in wanted.suites)
+    written = "nobody wrote what to say here"
+    for name in SUITES:
+        if name in wanted.suites:
+            unknown = subject.key is not None and name not in (REFERENCE, OUTSIDE)
+            yield Suite(name, skipped=written) if unknown else makers[name]()
 
 
 def _reference(subject: Subject, wanted: Wanted) -> Suite:

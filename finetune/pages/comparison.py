@@ -47,12 +47,10 @@ def _table(found: Sequence[Change]) -> Iterator[Markup]:
     yield html.table(head, rows, left=2, strong=strong)
     shares = [each for each in found if each.by.measure.kind != "perplexity"]
     if shares:
-        yield html.figure(
-            lambda axes: _draw(axes, shares),
-            "Differences with their intervals",
-            "Differences of shares with their 95% intervals.",
-            height=0.8 + 0.22 * len(shares),
-        )
+        told = "Differences of shares with their 95% intervals."
+        height = 0.8 + 0.22 * len(shares)
+        drawn = html.figure(lambda axes: _draw(axes, shares), "Differences", told, height=height)
+        yield tag("div", drawn, class_="plot")
 
 
 def row(change: Change) -> tuple[object, ...]:

@@ -26,6 +26,7 @@ STYLE = """
 .talk .sign { color: var(--bad); font-size: .85rem; display: block; }
 .talk .wanted { color: var(--good); }
 details { margin: .3rem 0; }
+.plot { max-width: 34rem; }
 """
 
 
@@ -92,12 +93,10 @@ def _headlines(results: Results) -> Iterator[Markup]:
         each for each in results.metrics if each.name != "perplexity" and each.low is not None
     ]
     if shares:
-        yield html.figure(
-            lambda axes: _draw(axes, shares),
-            "Every share with its interval",
-            "Every share with its 95% interval. Filled: higher is better; open: lower is better.",
-            height=0.8 + 0.22 * len(shares),
-        )
+        told = "Every share with its 95% interval. Filled: higher is better; open: lower is better."
+        height = 0.8 + 0.22 * len(shares)
+        drawn = html.figure(lambda axes: _draw(axes, shares), "Every share", told, height=height)
+        yield tag("div", drawn, class_="plot")
 
 
 def _draw(axes: "Axes", shares: Sequence[Metric]) -> None:
