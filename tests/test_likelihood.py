@@ -28,6 +28,22 @@ def test_sense_is_likelier_than_nonsense(served: ServedLikelihood) -> None:
     assert sense > nonsense + 2
 
 
+def test_the_likeliest_tokens_are_those_of_a_greedy_reply(served: ServedLikelihood) -> None:
+    prompt = asked(3)
+    before = prompt_ids(prompt, served._template, served._tokens)
+    echo = served._echo
+    handle = echo.add(before, max_new_tokens=12, temperature=0.0)
+    echo.run()
+    (output,) = handle.read_all()
+    greedy = [int(token) for token in output.generated_ids]
+    assert echo.likeliest(before, greedy) == greedy
+    changed = [*greedy[:5], greedy[5] + 1, *greedy[6:]]
+    assert echo.likeliest(before, changed)[:6] == greedy[:6]
+    assert len(echo.likeliest(before, changed)) == 12
+    right = served.right(prompt, " The tide turns at noon.")
+    assert 0 < sum(right) < len(right)
+
+
 def test_the_cache_changes_nothing_wherever_a_block_ends(served: ServedLikelihood) -> None:
     plain = Echo(models.resolve("embedded"), PROPERTIES)
     ends = set()

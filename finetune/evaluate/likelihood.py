@@ -21,6 +21,10 @@ class Likelihood(Protocol):
         """For each text that may follow the prompt: the log-probability of each of its tokens, and
         of the end."""
 
+    def right(self, prompt: Prompt, text: str) -> list[bool]:
+        """For each token of a text that may follow the prompt, and for the end: whether it is the
+        likeliest."""
+
 
 class ServedLikelihood:
     """A folder in OpenVINO's form: the weights that are served, rounded as they are served."""
@@ -41,6 +45,11 @@ class ServedLikelihood:
         """The prompt is computed once, and what prompts begin with is kept for the next."""
         before = prompt_ids(prompt, self._template, self._tokens)
         return [self._scores(before, self._ids(text)) for text in texts]
+
+    def right(self, prompt: Prompt, text: str) -> list[bool]:
+        """One request for each run of right tokens."""
+        before, ids = prompt_ids(prompt, self._template, self._tokens), self._ids(text)
+        return [a == b for a, b in zip(self._echo.likeliest(before, ids), ids, strict=True)]
 
     def _ids(self, text: str) -> list[int]:
         said = self._tokens.encode(neutral(text, self._tokens.specials))

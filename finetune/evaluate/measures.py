@@ -103,6 +103,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "perplexity", REFERENCE, "Of held-out replies, as served.", "lower", "perplexity", True
     ),
+    Measure("token_accuracy", REFERENCE, "Tokens of them that it finds likeliest.", "higher"),
     Measure(
         "hits@1",
         REFERENCE,

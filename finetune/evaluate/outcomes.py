@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from finetune import folders
 from npcserver.rehearsal import Heard
 
-OUTCOME_VERSION = 1
+OUTCOME_VERSION = 2
 """Goes up when the same case would be measured otherwise."""
 FOLDER = "cases"
 Suite = str

@@ -162,7 +162,9 @@ class _Asking:
         opened = staged.prompt.then(builder.opening(staged.emotion, staged.deed))
         said = [builder.said(text) for text in (record.reply, *others)]
         true, *rest = self._subject.likelihood.scores(opened, said)
+        right = self._subject.likelihood.right(opened, said[0])
         yield "perplexity", [-sum(true), len(true)]
+        yield "token_accuracy", [sum(right), len(right)]
         mean = sum(true) / len(true)
         rank = 1 + sum(sum(each) / len(each) >= mean for each in rest)
         yield "hits@1", [float(rank == 1), 1]

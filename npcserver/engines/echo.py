@@ -44,6 +44,24 @@ class Echo:
         found = echoed[:-1][-len(ids) :]  # the last one is of the token it generated
         return found if len(found) == len(ids) else None
 
+    def likeliest(self, before: Sequence[int], ids: Sequence[int]) -> list[int]:
+        """The likeliest token at the place of each id (T,) that follows `before`.
+
+        As long as what is generated is what stands there, one request goes on.
+        """
+        found: list[int] = []
+        while len(found) < len(ids):
+            at = len(found)
+            read = [*before, *ids[:at]]
+            handle = self.add(read, max_new_tokens=len(ids) - at, temperature=0.0)
+            self.run()
+            (output,) = handle.read_all()
+            for token, wanted in zip(output.generated_ids, ids[at:], strict=False):
+                found.append(int(token))
+                if token != wanted:
+                    break
+        return found
+
     def _echoed(self, ids: Sequence[int]) -> list[float]:
         """The log-probabilities of what was computed, and of one token more."""
         handle = self.add(ids, max_new_tokens=1, echo=True, logprobs=1)
