@@ -587,6 +587,7 @@ class SceneChanged(ServerMessage):
     type: Literal["scene.changed"] = "scene.changed"
     what: Literal["event", "npc_moved", "saved", "restored"]
     name: str | None = None
+    """The event's name, or the save's id."""
     args: dict[str, Any] = Field(default_factory=dict)
     optional: ClassVar[frozenset[str]] = frozenset({"name"})
 

@@ -35,6 +35,8 @@ from npcserver.protocol import (
     PlayerTyping,
     SceneChanged,
     SceneEvent,
+    SceneRestore,
+    SceneSave,
     ServerMessage,
     TurnCancel,
     TurnDone,
@@ -50,6 +52,7 @@ Listener = Callable[[ServerMessage], None]
 Result = TypeVar("Result")
 
 MAILBOX = 256
+MOST_SAVES = 100
 
 
 @dataclass(frozen=True)
@@ -267,8 +270,10 @@ class LiveScene:
                 await self._rate(sender, message)
             case ActionResult():
                 await self._result(sender, message)
+            case SceneSave() | SceneRestore():
+                await self._save_or_restore(sender, message)
             case _:
-                raise Rejected("saving and restoring are not there yet", "not_supported")
+                raise Rejected("this cannot be asked of a scene", "not_supported")
 
     async def _say(self, sender: Sender, say: PlayerSay) -> None:
         to = tuple(dict.fromkeys(say.to))
@@ -344,6 +349,23 @@ class LiveScene:
         audience = frozenset(self.state.bodies if event.seen_by is None else event.seen_by)
         changed = SceneChanged(what="event", name=event.name, args=event.args)
         await self.record(changed, audience, sender, event.id)
+
+    async def _save_or_restore(self, sender: Sender, asked: SceneSave | SceneRestore) -> None:
+        if not sender.host:
+            raise Rejected("only a token of role host may save and restore", "not_allowed")
+        name, saves, everyone = asked.save_id, self.state.saves, frozenset(self.state.bodies)
+        if isinstance(asked, SceneSave):
+            if name not in saves and len(saves) >= MOST_SAVES:
+                raise Rejected(f"there are {MOST_SAVES} saves; save over one", "too_many_saves")
+            saved = SceneChanged(what="saved", name=name)
+            await self.record(saved, everyone, sender, asked.id)
+            return
+        self._require(name, saves, "there is no save")
+        await self.floor.stop_all("the scene went back to a save")
+        restored = SceneChanged(what="restored", name=name)
+        await self.record(restored, everyone, sender, asked.id)
+        for player, listener in self._listeners.items():
+            listener(snapshot(self.state, player))
 
     async def _cancel(self, sender: Sender, cancel: TurnCancel) -> None:
         if cancel.turn_id is None:

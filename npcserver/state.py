@@ -48,7 +48,7 @@ class Happening:
     """Something that was said or done, and who perceived it.
 
     Args:
-        number: its place in the instance's history, never reused.
+        number: its place in the instance's history; what a restore forgot frees its numbers.
         text: the words spoken, or what was done as a sentence.
         spoken: whether `text` is speech.
         deed: what a character did while speaking, as the prompt says it.
@@ -80,6 +80,18 @@ class OpenTurn:
     action: TurnAction | None = None
 
 
+@dataclass(frozen=True)
+class Save:
+    """A scene as it was at a checkpoint; turns under way are no part of it."""
+
+    bodies: dict[str, Body]
+    happenings: tuple[Happening, ...]
+    actions: dict[str, TurnAction]
+    attention: dict[str, str]
+    turns: int
+    number: int
+
+
 @dataclass
 class SceneState:
     """Everyone's whereabouts, what happened, and what is under way."""
@@ -93,6 +105,7 @@ class SceneState:
     """The character each player last talked with."""
     turns: int = 0
     number: int = 0
+    saves: dict[str, Save] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for member in self.loaded.scene.cast:
@@ -141,6 +154,10 @@ class SceneState:
                 event = self.loaded.scene.events.get(name)
                 words = event.phrase(args) if event else name
                 self._happen(entry, "", "", words, spoken=False)
+            case SceneChanged(what="saved", name=str(name)):
+                self.saves[name] = self._saved()
+            case SceneChanged(what="restored", name=str(name)):
+                self._restore(self.saves[name])
             case TurnStarted() as started:
                 self.turns += 1
                 self.open_turns[started.turn_id] = OpenTurn(started, entry.audience, entry.at_ms)
@@ -162,6 +179,29 @@ class SceneState:
                 self._heard(heard)
             case ActionResult() as result:
                 self._result(entry, result)
+
+    def _saved(self) -> Save:
+        return Save(
+            dict(self.bodies),
+            tuple(self.happenings),
+            dict(self.actions),
+            dict(self.attention),
+            self.turns,
+            self.number,
+        )
+
+    def _restore(self, save: Save) -> None:
+        """Stand where the scene was saved. Who came since stays; who left since stays away."""
+        here = self.bodies
+        self.bodies = {npc.id: save.bodies[npc.id] for npc in self.npcs}
+        self.bodies |= {
+            who: save.bodies.get(who, body) for who, body in here.items() if not body.npc
+        }
+        self.happenings = deque(save.happenings, maxlen=REMEMBERED)
+        self.open_turns, self.actions = {}, dict(save.actions)
+        self.attention = {who: npc for who, npc in save.attention.items() if who in self.bodies}
+        # Counted on from there, so that the same play after it is the same to the letter.
+        self.turns, self.number = save.turns, save.number
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""

@@ -159,7 +159,7 @@ def test_two_players_and_a_whisper(address: str, instance: str) -> None:
             '{"type": "session.start", "protocol": 1, "player": {"id": "a", "name": "A"}}',
             "already_started",
         ),
-        ('{"type": "scene.save", "save_id": "one"}', "not_supported"),
+        ('{"type": "scene.restore", "save_id": "one"}', "unknown_id"),
     ],
 )
 def test_a_bad_frame_gets_a_clear_error_and_the_session_goes_on(

@@ -7,7 +7,7 @@ are personal data: invented ones take their place, also in texts, unless they ar
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from finetune.records import MAX_TEXT, NONE, PLAYER, Act, Conversation, Dropped,
 from npcserver.errors import SceneError
 from npcserver.journal import Entry, JournalError, Recording, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene, load_scene
-from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
+from npcserver.protocol import PlayerJoined, PlayerSaid, SceneChanged, TurnAction, TurnStarted
 from npcserver.state import Happening, SceneState
 
 
@@ -81,6 +81,18 @@ class _Played:
                 for past in self.state.happenings:
                     self.told[past.number] = past, self.told[past.number][1]
 
+    def branched(self) -> "_Played":
+        """What is left of it after the scene went back to a save."""
+        now = self.state.number
+        begun = {turn: at for turn, at in self.begun.items() if at[0] <= now}
+        return replace(
+            self,
+            told={number: told for number, told in self.told.items() if number <= now},
+            begun=begun,
+            acts={turn: act for turn, act in self.acts.items() if turn in begun},
+            ratings={turn: rated for turn, rated in self.ratings.items() if turn in begun},
+        )
+
 
 def _instances(journal: Recording, path: Path, scenes: Path, faults: Faults) -> Read:
     found: dict[str, LoadedScene | None] = {}
@@ -91,11 +103,16 @@ def _instances(journal: Recording, path: Path, scenes: Path, faults: Faults) -> 
         if (loaded := found[scene]) is None:
             yield Dropped(source=f"{path}:{first}", reason="its scene is not there")
             continue
-        played = _Played(SceneState(loaded))
+        played, branches = _Played(SceneState(loaded)), []
         for row, entry in journal.entries(scene, instance):
             try:
                 if isinstance(entry, ValidationError):
                     raise entry
+                if isinstance(entry.fact, SceneChanged) and entry.fact.what == "restored":
+                    branches.append(replace(played))
+                    played.state.apply(entry)
+                    played = played.branched()
+                    continue
                 played.apply(row, entry)
             except ValidationError as error:
                 faults.add(f"{path}:{row}", explain(error))
@@ -104,7 +121,8 @@ def _instances(journal: Recording, path: Path, scenes: Path, faults: Faults) -> 
         for player in played.called.values():
             names.setdefault((scene, player), unused({*names.values(), *public(loaded)}))
         new = {player: names[scene, player] for player in played.called.values()}
-        yield from _conversations(played, new, path, f"{path}:{first}")
+        for branch in (*branches, played):  # what they share is said twice, and left out later
+            yield from _conversations(branch, new, path, f"{path}:{first}")
 
 
 def _scene(scenes: Path, scene: str, faults: Faults) -> LoadedScene | None:
