@@ -115,6 +115,11 @@ def load(folder: Path) -> Dataset:
         )
     stages = {stage.id: stage for stage in _read(folder / STAGES, Stage)}
     splits = {split: list(_read(folder / f"{split}.jsonl", Record)) for split in SPLITS}
+    if any(record.stage not in stages for records in splits.values() for record in records):
+        raise DataError(
+            f"{folder / STAGES}:1: was written by another version, whose scenes hold other fields; "
+            "prepare the data again"
+        )
     return Dataset(stages, splits, about, list(_read(folder / PREFERENCES, Preference)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 
-from npcserver import slips
+from npcserver import knowledge, slips
 from npcserver.client import Message
 from npcserver.library import LoadedScene
 from npcserver.rehearsal import Heard
@@ -111,6 +111,7 @@ class Watcher:
     def __init__(self, loaded: LoadedScene, watched: Iterable[Watch]) -> None:
         self._loaded = loaded
         self._watched = list(watched)
+        self._events: set[str] = set()
         self._said: dict[str, list[str]] = {}
         self._lines: list[str] = []
         self._facts = list(open_facts(loaded))
@@ -119,6 +120,10 @@ class Watcher:
     def line(self, text: str) -> None:
         """A player said this: whoever repeats it tells no secret, and makes no number up."""
         self._lines.append(text)
+
+    def event(self, name: str) -> None:
+        """Something happened; what comes to be known with it is no secret any more."""
+        self._events.add(name)
 
     def turn(self, heard: Heard) -> Iterator[str]:
         """What is wrong with a turn."""
@@ -142,6 +147,11 @@ class Watcher:
             for secret in character.hides:
                 if slips.tells(heard.text, secret, self._facts, self._lines):
                     return f"tells what {npc} hides: {secret}"
+        own = {fact.fact for fact in knowledge.shared(self._loaded, heard.npc)}
+        for fact in self._loaded.scene.facts:
+            may = fact.fact in own and (fact.after is None or fact.after in self._events)
+            if not may and slips.tells(heard.text, fact.fact, self._facts, self._lines):
+                return f"tells what they cannot know: {fact.fact}"
         return None
 
     def _action(self, heard: Heard) -> str | None:
@@ -194,6 +204,7 @@ def open_facts(loaded: LoadedScene) -> Iterator[str]:
         yield f"{prop.name}. {prop.about or ''}"
     for event in scene.events.values():
         yield event.words
+    yield from (fact.fact for fact in scene.facts if not (fact.known_by or fact.after))
     for character in loaded.characters.values():
         yield from open_sheet(character)
 

@@ -5,6 +5,7 @@ editors are made from the same models (`json_schemas`). Knows nothing of live sc
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def load_scene(folder: Path) -> LoadedScene:
         _check_scene(document, scene, folder)
         for each, character in characters.values():
             _check_character(each, character, scene)
+    if scene is not None and not any(each.faults for each in files):
+        _check_circles(document, scene, [sheet for _, sheet in characters.values()])
     faults = [fault for each in files for fault in each.faults]
     if faults or scene is None:
         raise SceneError("\n".join(str(fault) for fault in faults))
@@ -105,9 +108,21 @@ def _check_scene(document: Document, scene: Scene, folder: Path) -> None:
             _check_schema(document, ("events", key, "args", name), schema)
         for name in event.required:
             _known(document, ("events", key, "required"), name, event.args, "argument")
+    for index, fact in enumerate(scene.facts):
+        if fact.after is not None:
+            _known(document, ("facts", index, "after"), fact.after, scene.events, "event")
     for path in sorted((folder / "characters").glob("*.yaml")):
         if path.stem not in cast:
             document.fault(("cast",), f"characters/{path.name} is not in the cast; add it")
+
+
+def _check_circles(document: Document, scene: Scene, cast: Sequence[Character]) -> None:
+    """Whoever is to know a fact must be somebody."""
+    factions = {faction for sheet in cast for faction in sheet.factions}
+    circles = {member.character for member in scene.cast} | factions
+    for index, fact in enumerate(scene.facts):
+        for name in fact.known_by:
+            _known(document, ("facts", index, "known_by"), name, circles, "character or faction")
 
 
 def _check_action(document: Document, where: tuple[str, ...], action: Action, scene: Scene) -> None:

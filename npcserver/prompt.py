@@ -23,7 +23,7 @@ from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
-from npcserver import relevance
+from npcserver import knowledge, relevance
 from npcserver.engines.base import Message, Prompt
 from npcserver.library import LoadedScene
 from npcserver.sheets import (
@@ -154,8 +154,8 @@ class PromptBuilder:
     def draft(self, state: SceneState, name: str, text: str) -> Prompt:
         """The prompt that a line which `name` is still typing would make."""
         everyone = frozenset(state.bodies)
-        line = Happening(0, "", name, text, True, (), "talk", everyone, 0)
-        blocks = [*self._history(state), self._make_block(line)]
+        line = Happening(state.number + 1, "", name, text, True, (), "talk", everyone, 0)
+        blocks = [*self._history(state), self._make_block(line, self._known(state, line))]
         messages = (*self.persona, *_merged(blocks))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
@@ -232,14 +232,18 @@ class PromptBuilder:
             and (action.target != "npc" or state.bodies[target].place == here)
         ]
 
-    def _make_block(self, past: Happening) -> _Block:
+    def _known(self, state: SceneState, past: Happening) -> tuple[str, ...]:
+        return knowledge.known(self.loaded, state, self.npc, past.number)
+
+    def _make_block(self, past: Happening, known: tuple[str, ...]) -> _Block:
+        """A happening as the character perceived it. Args: known: what they knew then."""
         if past.speaker == self.npc:
             return (Message("assistant", self._own(past)),)
         if not past.spoken:
             who = f"{past.name} " if past.name else ""
             return (Message("user", f"[{who}{past.text}]"),)
         line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
-        recalled = self._recalled_facts(past.text)
+        recalled = self._recalled_facts(past.text, known)
         return (
             *self._recalled_example(past.text),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
@@ -252,8 +256,7 @@ class PromptBuilder:
         """An answer of the character's, whole. Args: deed: its words."""
         return self.character.name + self._opening(emotion, deed) + self.said(text)
 
-    def _recalled_facts(self, text: str) -> list[str]:
-        facts = self.character.knows
+    def _recalled_facts(self, text: str, facts: Sequence[str]) -> list[str]:
         about = _without_names(self.character, text)
         return [facts[i] for i in relevance.rank(about, facts)[:RECALLED_FACTS]]
 
@@ -303,7 +306,7 @@ class PromptBuilder:
         for past in reversed(state.happenings):
             if self.npc not in past.heard_by:
                 continue
-            block = self._block(past)
+            block = self._block(past, self._known(state, past))
             spare -= sum(estimate_tokens(message.text) for message in block)
             if past.number == line:
                 last = [block]

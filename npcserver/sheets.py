@@ -101,6 +101,19 @@ class Event(_Strict):
         return words
 
 
+class Fact(_Strict):
+    """Something that only some know, or that becomes known when something happens.
+
+    Args:
+        known_by: ids of characters, and names of factions; empty means everybody.
+        after: the event with which whoever perceives it comes to know.
+    """
+
+    fact: Text
+    known_by: list[Id] = []
+    after: Id | None = None
+
+
 class CastMember(_Strict):
     """Which character stands where."""
 
@@ -121,6 +134,7 @@ class Scene(_Strict):
     emotions: Annotated[dict[Id, Emotion], Field(min_length=2, max_length=16)]
     actions: Annotated[dict[Id, Action], Field(max_length=24)] = {}
     events: Annotated[dict[Id, Event], Field(max_length=64)] = {}
+    facts: Annotated[list[Fact], Field(max_length=256)] = []
     cast: Annotated[list[CastMember], Field(min_length=1, max_length=32)]
 
 
@@ -140,6 +154,8 @@ class Character(_Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^();:,\n]+$")]
     aliases: list[Short] = []
+    factions: list[Id] = []
+    """Whom they belong to; the scene's facts may be known by a faction."""
     glyph: Annotated[str, Field(min_length=1, max_length=4)] = "🙂"
     """A character or emoji that stands for them where no picture is."""
     about: Text

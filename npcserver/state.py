@@ -88,6 +88,7 @@ class Save:
     happenings: tuple[Happening, ...]
     actions: dict[str, TurnAction]
     attention: dict[str, str]
+    witnessed: dict[tuple[str, str], int]
     turns: int
     number: int
 
@@ -103,6 +104,8 @@ class SceneState:
     actions: dict[str, TurnAction] = field(default_factory=dict)
     attention: dict[str, str] = field(default_factory=dict)
     """The character each player last talked with."""
+    witnessed: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Since which happening a character knows of an event, by character and event."""
     turns: int = 0
     number: int = 0
     saves: dict[str, Save] = field(default_factory=dict)
@@ -154,6 +157,8 @@ class SceneState:
                 event = self.loaded.scene.events.get(name)
                 words = event.phrase(args) if event else name
                 self._happen(entry, "", "", words, spoken=False)
+                for npc in entry.audience & self.loaded.characters.keys():
+                    self.witnessed.setdefault((npc, name), self.number)
             case SceneChanged(what="saved", name=str(name)):
                 self.saves[name] = self._saved()
             case SceneChanged(what="restored", name=str(name)):
@@ -186,6 +191,7 @@ class SceneState:
             tuple(self.happenings),
             dict(self.actions),
             dict(self.attention),
+            dict(self.witnessed),
             self.turns,
             self.number,
         )
@@ -200,6 +206,7 @@ class SceneState:
         self.happenings = deque(save.happenings, maxlen=REMEMBERED)
         self.open_turns, self.actions = {}, dict(save.actions)
         self.attention = {who: npc for who, npc in save.attention.items() if who in self.bodies}
+        self.witnessed = dict(save.witnessed)
         # Counted on from there, so that the same play after it is the same to the letter.
         self.turns, self.number = save.turns, save.number
 

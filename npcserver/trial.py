@@ -92,6 +92,8 @@ class _Taken:
         self._played.transcript += self._told()
         if self._step.say:
             self._watcher.line(self._step.say)
+        if self._step.event:
+            self._watcher.event(self._step.event)
         try:
             await self._send()
         except Rejected as error:

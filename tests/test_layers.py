@@ -45,7 +45,8 @@ NPCSERVER = [
     ],
     ["access", "engines.convert", "engines.fleet", "engines.openvino_form", "scenarios"],
     ["state", "engines.writing"],
-    ["hearing", "prompt", "views", "engines.asking", "engines.questions"],
+    ["hearing", "knowledge", "views", "engines.asking", "engines.questions"],
+    ["prompt"],
     ["director", "turn", "engines.forcing", "engines.replying"],
     ["drafts", "engines.probing"],
     ["floor"],
@@ -91,7 +92,10 @@ HEIGHT = {
     for module in layer
 }
 PURE = [
-    *(f"npcserver.{name}" for name in ("state", "hearing", "director", "prompt", "turn", "guard")),
+    *(
+        f"npcserver.{name}"
+        for name in ("state", "hearing", "director", "prompt", "knowledge", "turn", "guard")
+    ),
     *(f"npcserver.{name}" for name in ("scene", "floor", "views")),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),
