@@ -199,3 +199,11 @@ def test_a_kill_in_the_middle_leaves_the_old_one(tmp_path: Path) -> None:
     assert killed.returncode == -9
     assert load(tmp_path / "data") == old
     assert json.loads((tmp_path / "data" / ABOUT).read_text(encoding="utf-8")) == dict(old.about)
+
+
+def test_one_of_another_version_is_to_be_prepared_again(tmp_path: Path) -> None:
+    data = made("Aye.")
+    record = data.splits["dev"][0].model_copy(update={"stage": "elsewhere"})
+    splits = {**data.splits, "dev": [record]}
+    save(Dataset(data.stages, splits, data.about), tmp_path / "data", PAGE)
+    assert "stages.jsonl:1: was written by another version" in fault(tmp_path / "data")
