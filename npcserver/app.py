@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_routes(app, scenes, served, is_open=settings.is_open)
     app.include_router(openai.router(scenes, served.engine, settings, served.history))
     app.include_router(systemone.router(scenes, served.engine, settings))
-    app.include_router(admin.router(served, settings))
+    app.include_router(admin.router(served, scenes, settings))
     characters.answer_errors(app)
     _add_playground(app)
     return app

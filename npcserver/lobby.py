@@ -18,7 +18,7 @@ from npcserver.config import Settings
 from npcserver.engines.base import Engine, Sampling
 from npcserver.errors import Closed
 from npcserver.floor import Rules
-from npcserver.journal import JournalWriter, Store
+from npcserver.journal import Entry, JournalWriter, Store
 from npcserver.library import LoadedScene
 from npcserver.protocol import Ack, Limits, PlayerInfo, Resume, SessionStarted, TurnDone
 from npcserver.scene import LiveScene, Sender
@@ -97,6 +97,10 @@ class Lobby:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(scene.close() for scene in self._live.values()))
         self._journal.close()
+
+    async def entries(self, scene_id: str, instance: str) -> list[Entry]:
+        """The journal of an instance, live or not."""
+        return await asyncio.to_thread(self._store.entries, scene_id, instance)
 
     # ---- sessions --------------------------------------------------------------------------
 

@@ -243,11 +243,17 @@ class PromptBuilder:
             who = f"{past.name} " if past.name else ""
             return (Message("user", f"[{who}{past.text}]"),)
         line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
-        recalled = self._recalled_facts(past.text, known)
+        example, recalled = self.recalled(past.text, known)
         return (
-            *self._recalled_example(past.text),
+            *(self._primed(example) if example else ()),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
         )
+
+    def recalled(self, text: str, facts: Sequence[str]) -> tuple[Example | None, list[str]]:
+        """The example that fits a line best, and which of the facts belong to it."""
+        about = _without_names(self.character, text)
+        ranked = relevance.rank(about, facts)[:RECALLED_FACTS]
+        return next(iter(recall_examples(self.character, text)), None), [facts[i] for i in ranked]
 
     def _own(self, past: Happening) -> str:
         return self._answer(past.emotion or self.character.resting, past.deed, past.text)
@@ -255,15 +261,6 @@ class PromptBuilder:
     def _answer(self, emotion: str, deed: str | None, text: str) -> str:
         """An answer of the character's, whole. Args: deed: its words."""
         return self.character.name + self._opening(emotion, deed) + self.said(text)
-
-    def _recalled_facts(self, text: str, facts: Sequence[str]) -> list[str]:
-        about = _without_names(self.character, text)
-        return [facts[i] for i in relevance.rank(about, facts)[:RECALLED_FACTS]]
-
-    def _recalled_example(self, text: str) -> list[Message]:
-        """The example that fits a line best."""
-        best = recall_examples(self.character, text)[:1]
-        return [message for example in best for message in self._primed(example)]
 
     def _primed(self, example: Example) -> list[Message]:
         # Whoever asks now, a stranger asked it then: so it can be computed before anybody asks.

@@ -47,6 +47,7 @@ NPCSERVER = [
     ["state", "engines.writing"],
     ["hearing", "knowledge", "views", "engines.asking", "engines.questions"],
     ["prompt"],
+    ["explaining"],
     ["director", "turn", "engines.forcing", "engines.replying"],
     ["drafts", "engines.probing"],
     ["floor"],

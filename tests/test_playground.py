@@ -183,3 +183,18 @@ def test_a_reply_is_liked_and_the_like_taken_back(
     rated = [json.loads(frame) for frame in sent if "turn.rate" in str(frame)]
     assert [message["rating"] for message in rated] == ["good", "none"]
     assert faults == []
+
+
+def test_a_reply_is_explained(browser: Browser, address: str, faults: list[str]) -> None:
+    page = enter(browser, address, faults, "kim", "why")
+    say(page, "Ring the bell, Ada.")
+    page.locator("#log .why").first.click()
+    panel = page.locator("#inspector")
+    expect(panel.locator("h2")).to_have_text("Cover your ears.")
+    expect(panel).to_contain_text("Ada sold the lighthouse lamp.")
+    expect(panel.locator("pre")).to_contain_text(": Ring the bell, Ada.")
+    expect(panel.locator("pre")).not_to_contain_text("lighthouse lamp")
+    expect(panel.locator(".chance").first).to_contain_text("happy")
+    panel.locator(".close").click()
+    expect(panel).not_to_be_visible()
+    assert faults == []

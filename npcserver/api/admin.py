@@ -1,9 +1,11 @@
-"""`/v1/admin/model`: which model is served, and another one in its place.
+"""What admins ask: which model is served, another one in its place, and why a turn came out so.
 
 For role admin. Nobody is disconnected: turns under way end on the model they began on.
 """
 
+import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,8 @@ from npcserver import access
 from npcserver.api.characters import ApiError
 from npcserver.config import Settings
 from npcserver.errors import Closed, ModelError, Rejected
+from npcserver.explaining import Explanation, explain
+from npcserver.library import LoadedScene
 from npcserver.served import Served
 
 Name = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -28,7 +32,7 @@ class Wanted(BaseModel):
     adapter: Name | None = None
 
 
-def router(served: Served, settings: Settings) -> APIRouter:
+def router(served: Served, scenes: Mapping[str, LoadedScene], settings: Settings) -> APIRouter:
     """The routes, for what is served."""
     routes = APIRouter()
 
@@ -57,6 +61,23 @@ def router(served: Served, settings: Settings) -> APIRouter:
             raise ApiError(409, error.code, error.message) from error
         took_ms = round(1000 * (time.perf_counter() - begun))
         return {**_named(served), "took_ms": took_ms}
+
+    @routes.get("/v1/admin/turns/{turn_id}")
+    async def why(
+        turn_id: str, scene: str, request: Request, instance: str = "main"
+    ) -> Explanation:
+        """Everything that a turn hung on."""
+        _admit(request, settings)
+        if scene not in scenes:
+            raise ApiError(404, "no_such_scene", f"there is no scene {scene[:40]!r}")
+        entries = await request.app.state.lobby.entries(scene, instance)
+        found = await asyncio.to_thread(
+            explain, scenes[scene], entries, turn_id, settings.prompt_tokens, served.history()
+        )
+        if found is None:
+            where = f"{scene}/{instance[:40]}"
+            raise ApiError(404, "no_such_turn", f"{where} has no turn {turn_id[:40]!r}")
+        return found
 
     return routes
 

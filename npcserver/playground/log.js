@@ -18,9 +18,10 @@ export class Log {
    * @param {HTMLElement} list
    * @param {HTMLElement} count
    * @param {(entry: Entry, rating: string) => void} onRate
+   * @param {(entry: Entry) => void} onWhy
    */
-  constructor(list, count, onRate) {
-    Object.assign(this, { list, count, onRate });
+  constructor(list, count, onRate, onWhy) {
+    Object.assign(this, { list, count, onRate, onWhy });
     /** @type {Entry[]} */
     this.entries = [];
   }
@@ -103,7 +104,9 @@ export class Log {
       });
       return node;
     };
-    return html("span", { class: "thumbs" }, button("good", "👍"), button("bad", "👎"));
+    const why = html("button", { type: "button", class: "thumb why", title: t("log.why"), text: "?" });
+    why.addEventListener("click", () => this.onWhy(entry));
+    return html("span", { class: "thumbs" }, button("good", "👍"), button("bad", "👎"), why);
   }
 
   /** @returns {string} the log as plain text, a line each */

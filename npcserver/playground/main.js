@@ -8,6 +8,7 @@ import { Client } from "./client.js";
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { errorWords, language, listed, nearest, speak, t } from "./i18n.js";
+import { Inspector } from "./inspector.js";
 import { Log } from "./log.js";
 import { Stage } from "./stage.js";
 import { remember, remembered, Start } from "./start.js";
@@ -19,6 +20,8 @@ const TOAST_MS = 6000;
 let world = emptyWorld();
 /** @type {Client | null} */
 let client = null;
+/** @type {{scene: string, instance: string, token?: string} | null} */
+let visit = null;
 let shownVoice = null;
 let pointed = null;
 const turns = new Turns();
@@ -26,7 +29,8 @@ const entries = new Map(); // log entries by turn
 const name = (id) => nameOf(world, id);
 const log = new Log(byId("log"), byId("log-count"), (entry, rating) => {
   client?.send({ type: "turn.rate", turn_id: entry.turn, rating });
-});
+}, (entry) => inspector.show(entry.turn, visit));
+const inspector = new Inspector(byId("inspector"));
 
 const stage = new Stage(byId("stage"), byId("map"), byId("ways"), {
   onPlace: goTo,
@@ -89,6 +93,7 @@ function enter({ scene, instance, token, player }) {
   const url = new URL(`v1/scenes/${encodeURIComponent(scene)}/ws`, document.baseURI);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("instance", instance);
+  visit = { scene, instance, token };
   client = new Client({ url: url.href, token, player, onMessage: take, onState: showState });
   client.open();
   show("scene");

@@ -1,0 +1,137 @@
+"""Why a character said what they said, found again from the journal.
+
+Facts are stored and the rest derived: the scene is folded up to the turn, and the prompt built anew
+by the builder that the turn used. So any turn can be explained, also after a restart. Knows no
+files and no engines.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from npcserver import knowledge
+from npcserver.engines.base import Prompt
+from npcserver.journal import Entry
+from npcserver.library import LoadedScene
+from npcserver.prompt import Deed, PromptBuilder
+from npcserver.protocol import (
+    PlayerActed,
+    PlayerSaid,
+    TurnAction,
+    TurnDone,
+    TurnEmotion,
+    TurnStarted,
+)
+from npcserver.state import SceneState, deed_words
+
+
+class Block(BaseModel):
+    """A block of the prompt."""
+
+    role: str
+    text: str
+
+
+class Explanation(BaseModel):
+    """All that a turn hung on.
+
+    Args:
+        prompt: what the model read, up to the character's name; `opening` is how it went on.
+        example: the example recalled for the line: what was asked in it, and answered.
+        facts: what was recalled for the line.
+        known: all that the character knew then, and
+        withheld: what they did not know then, or hide; none of it is in the prompt.
+        emotions, actions: the probabilities decided on; an action not done is `none`.
+    """
+
+    turn_id: str
+    npc: str
+    status: str = "under way"
+    reason: str | None = None
+    text: str = ""
+    line: str = ""
+    prompt: list[Block] = []
+    opening: str = ""
+    example: tuple[str, str] | None = None
+    facts: list[str] = []
+    known: list[str] = []
+    withheld: list[str] = []
+    emotion: str = ""
+    emotions: dict[str, float] = {}
+    action: str = "none"
+    actions: dict[str, float] = {}
+    first_word_ms: int | None = None
+
+
+@dataclass
+class _Fold:
+    """A scene folded up to now. Args: lines: the number of what each message said or did."""
+
+    state: SceneState
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> None:
+        self.state.apply(entry)
+        match entry.fact:
+            case PlayerSaid(player=player, line_id=line):
+                self.lines[player, line] = self.state.number
+            case PlayerActed(player=player) if entry.message_id:
+                self.lines[player, entry.message_id] = self.state.number
+
+
+def explain(
+    loaded: LoadedScene, entries: Iterable[Entry], turn_id: str, budget: int, history: int
+) -> Explanation | None:
+    """Explain a turn; None where there is none. Of turns with one id, it is the newest.
+
+    Args:
+        budget: the longest prompt, in estimated tokens.
+        history: past happenings a prompt may hold, as set now.
+    """
+    fold, found = _Fold(SceneState(loaded)), None
+    for entry in entries:
+        match entry.fact:
+            case TurnStarted() as started if started.turn_id == turn_id:
+                found = _begun(fold, started, PromptBuilder(loaded, started.npc, budget, history))
+            case TurnEmotion() as felt if found and felt.turn_id == turn_id:
+                found.emotion, found.emotions = felt.emotion, felt.probabilities or {}
+                found.opening = _opening(loaded, found, None)
+            case TurnAction() as done if found and done.turn_id == turn_id:
+                words = deed_words(fold.state, done.name, done.target, done.args)
+                found.action, found.actions = done.name, done.probabilities or {}
+                deed = Deed(done.name, done.target, done.args, words)
+                found.opening = _opening(loaded, found, deed)
+            case TurnDone() as over if found and over.turn_id == turn_id:
+                found.status, found.reason, found.text = over.status, over.reason, over.text
+                found.first_word_ms = over.timing.ttft_ms
+        fold.apply(entry)
+    return found
+
+
+def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explanation:
+    state, npc = fold.state, started.npc
+    asked = [fold.lines.get((who, started.in_reply_to or ""), 0) for who in started.to]
+    number = max(asked, default=0) or state.number
+    told = Explanation(turn_id=started.turn_id, npc=npc)
+    line = next((past for past in state.happenings if past.number == number), None)
+    if line is None:
+        return told
+    known = knowledge.known(builder.loaded, state, npc, number)
+    example, facts = builder.recalled(line.text, known)
+    prompt: Prompt = builder.build(state, number)
+    told.line = line.text
+    told.prompt = [Block(role=each.role, text=each.text) for each in prompt.messages]
+    told.opening = prompt.opening
+    told.example = (example.line, example.reply) if example else None
+    told.facts, told.known = facts, list(known)
+    told.withheld = [
+        *builder.character.hides,
+        *(fact.fact for fact in builder.loaded.scene.facts if fact.fact not in known),
+    ]
+    return told
+
+
+def _opening(loaded: LoadedScene, told: Explanation, deed: Deed | None) -> str:
+    builder = PromptBuilder(loaded, told.npc, 0)
+    return builder.character.name + builder.opening(told.emotion, deed)

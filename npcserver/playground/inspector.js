@@ -1,0 +1,62 @@
+/**
+ * Why a character said that: a panel with all that a turn hung on, as the server finds it again in
+ * its journal. Only admins are told; on a server without a secret, everybody is one.
+ */
+
+import { html } from "./dom.js";
+import { t } from "./i18n.js";
+
+export class Inspector {
+  /** @param {HTMLDialogElement} dialog */
+  constructor(dialog) {
+    this.dialog = dialog;
+  }
+
+  /**
+   * @param {string} turn
+   * @param {{scene: string, instance: string, token?: string} | null} visit
+   */
+  async show(turn, visit) {
+    if (!visit) return;
+    const query = new URLSearchParams({ scene: visit.scene, instance: visit.instance });
+    const headers = visit.token ? { Authorization: `Bearer ${visit.token}` } : {};
+    const answer = await fetch(`/v1/admin/turns/${encodeURIComponent(turn)}?${query}`, { headers });
+    const told = await answer.json();
+    this.dialog.replaceChildren(...(answer.ok ? panel(told) : [html("p", { text: told.error.message })]), this.closing());
+    this.dialog.showModal();
+  }
+
+  closing() {
+    const button = html("button", { type: "button", class: "close", text: t("why.close") });
+    button.addEventListener("click", () => this.dialog.close());
+    return button;
+  }
+}
+
+function panel(told) {
+  const recalled = [...(told.example ? [`${told.example[0]} → ${told.example[1]}`] : []), ...told.facts];
+  return [
+    html("h2", { text: told.text || told.status }),
+    ...part("why.asked", [html("p", { text: told.line })]),
+    ...part("why.feeling", bars(told.emotions)),
+    ...part("why.doing", bars(told.actions)),
+    ...part("why.recalled", recalled.map((text) => html("p", { text }))),
+    ...part("why.known", [list(told.known)]),
+    ...part("why.withheld", [list(told.withheld)]),
+    ...part("why.prompt", [html("pre", { text: [...told.prompt.map(({ text }) => text), told.opening].join("\n\n") })]),
+  ];
+}
+
+function part(title, inner) {
+  return inner.length ? [html("h3", { text: t(title) }), ...inner] : [];
+}
+
+function list(texts) {
+  return html("ul", {}, ...texts.map((text) => html("li", { text })));
+}
+
+/** Probabilities, the likeliest first. */
+function bars(chances) {
+  return Object.entries(chances).sort(([, a], [, b]) => b - a).map(([name, chance]) =>
+    html("div", { class: "chance" }, html("span", { text: name }), html("meter", { min: 0, max: 1, value: chance }), html("span", { text: chance.toFixed(2) })));
+}

@@ -1,0 +1,120 @@
+"""Why a turn came out so: found again in the journal, and the very prompt that was sent."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import httpx
+
+from npcserver import tokens
+from npcserver.engines.base import Piece, Prompt, Sampling
+from npcserver.engines.scripted import ScriptedEngine
+from npcserver.explaining import explain
+from npcserver.floor import Rules
+from npcserver.journal import Store
+from tests.clock import run
+from tests.server import client, serving
+from tests.stage import QUAY, Player, live
+
+SECRET = "a secret of at least thirty-two characters"
+
+
+class Remembering(ScriptedEngine):
+    """Keeps every prompt that words were asked for."""
+
+    prompts: list[Prompt]
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        self.prompts.append(prompt)
+        async for piece in super().generate(prompt, sampling):
+            yield piece
+
+
+def test_the_prompt_is_the_one_that_was_sent() -> None:
+    async def main() -> None:
+        store, engine = Store(":memory:"), Remembering({"quay": QUAY})
+        engine.prompts = []
+        rules = Rules(history=lambda: 6)
+        async with live(store, engine, rules) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            for number, line in enumerate(["Hello.", "Ring the bell.", "When is the tide?"], 1):
+                await kit.say(line, to=["ada"], id=f"m{number}")
+                await kit.until("turn.done", number)
+        for number, line in enumerate(["Hello.", "Ring the bell.", "When is the tide?"], 1):
+            entries = store.entries("quay", "main")
+            told = explain(QUAY, entries, f"t{number}", rules.prompt_tokens, 6)
+            assert told is not None
+            sent = [
+                prompt
+                for prompt in engine.prompts
+                if [m.text for m in prompt.messages] == [block.text for block in told.prompt]
+            ]
+            assert sent, line
+            assert told.opening in {prompt.opening for prompt in sent}
+            assert told.line == line
+            assert told.status == "completed"
+
+    run(main)
+
+
+def test_what_was_decided_recalled_and_withheld() -> None:
+    async def main() -> None:
+        store = Store(":memory:")
+        async with live(store) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            await kit.say("Ring the bell, when the tide turns.", to=["ada"])
+            await kit.until("turn.done")
+        told = explain(QUAY, store.entries("quay", "main"), "t1", 1200, 0)
+        assert told is not None
+        assert told.example == ("Ring the bell.", "Cover your ears.")
+        assert told.facts == ["The tide turns at noon."]
+        assert told.withheld == ["Ada sold the lighthouse lamp."]
+        assert "lamp" not in "".join(block.text for block in told.prompt)
+        assert (told.emotion, told.action) == ("happy", "ring")
+        assert told.emotions["happy"] > 0.8
+        assert told.actions["ring"] > told.actions["none"]
+        assert told.opening == "Ada Finch (looking happy; rings the bell):"
+        assert explain(QUAY, store.entries("quay", "main"), "t9", 1200, 0) is None
+
+    run(main)
+
+
+def test_after_a_restore_a_turn_id_is_the_newest() -> None:
+    async def main() -> None:
+        store = Store(":memory:")
+        async with live(store) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            await kit.send("scene.save", save_id="one")
+            for number, line in enumerate(["Hello.", "You are a fool."], 1):
+                await kit.send("scene.restore", save_id="one")
+                await kit.say(line, to=["ada"])
+                await kit.until("turn.done", number)
+        told = explain(QUAY, store.entries("quay", "main"), "t1", 1200, 0)
+        assert told is not None
+        assert told.line == "You are a fool."
+
+    run(main)
+
+
+def test_admins_alone_are_told(tmp_path: Path) -> None:
+    def token(role: str) -> dict[str, str]:
+        signed = tokens.issue(SECRET, player="kit", role=role, scene="*", hours=1)
+        return {"Authorization": f"Bearer {signed}"}
+
+    async def talk(address: str) -> None:
+        async with client(address, additional_headers=token("player")) as kit:
+            await kit.send("player.say", text="Hello.", to=["ada"])
+            await kit.until("turn.done")
+
+    with serving(tmp_path, secret=SECRET) as address:
+        asyncio.run(talk(address))
+        url = f"http://{address}/v1/admin/turns/t1"
+        asked = {"scene": "quay"}
+        assert httpx.get(url, params=asked).status_code == 401
+        assert httpx.get(url, params=asked, headers=token("player")).status_code == 403
+        admin = token("admin")
+        assert httpx.get(url, params=asked, headers=admin).json()["line"] == "Hello."
+        for params, code in (({"scene": "moon"}, "no_such_scene"), (asked, "no_such_turn")):
+            answer = httpx.get(url.replace("t1", "t7"), params=params, headers=admin)
+            assert answer.status_code == 404
+            assert answer.json()["error"]["code"] == code
