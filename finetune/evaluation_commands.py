@@ -278,7 +278,9 @@ def compare(
 def agreement(
     folder: Annotated[Path, typer.Argument(help="Folder of CharacterBench's *_dev.json.")],
     out: Annotated[Path, typer.Option(help="Folder to write agreement.json and agreement.md to.")],
-    model: Annotated[str, typer.Option(help="Model by name, or a folder.")] = "embedded",
+    model: Annotated[
+        str, typer.Option(help="Model by name, or a folder; `none` asks no model.")
+    ] = "embedded",
     judge: Annotated[
         str, typer.Option(help="Who judges: `served`, an OpenAI-compatible URL, or `none`.")
     ] = "served",
@@ -335,6 +337,8 @@ async def _agree(
     from npcserver.config import load
     from npcserver.judging import ServedJudge
 
+    if model == "none":
+        return await agreeing.run(replies, None, named, languages, tell)
     settings = load({"engine": "openvino", "model": model})
     async with opened(settings, {}, seed=0) as subject:
         if judge == "served" and subject.engine is not None:

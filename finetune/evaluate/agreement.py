@@ -6,6 +6,7 @@ and is not used as one. Source of the data: J. Zhou et al., CharacterBench, 2024
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -37,6 +38,9 @@ QUESTIONS = {
     "human_likeness": "How much does the reply sound like a living person?",
     "memory_consistency": "How well does the reply agree with what was said before?",
 }
+FEWEST = 5
+"""So many replies must have another score than the most frequent one."""
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
 Said = Annotated[str, Field(max_length=20_000)]
 
 
@@ -51,6 +55,7 @@ class _Turn(_Value):
 
 class _Reply(_Value):
     response: Said
+    reference_response: Said = ""
 
 
 class _Dialogue(_Value):
@@ -85,6 +90,8 @@ class Judged:
     """Each with whether the character says it; the last one is the user's."""
     reply: str
     score: float
+    written: str = ""
+    """A reply that a person wrote in its place, where there is one."""
 
     @property
     def before(self) -> list[str]:
@@ -118,15 +125,15 @@ def _read(file: Path) -> Iterator[Judged]:
 def _judged(dimension: str, language: Language, said: _Dialogue, score: float) -> Judged:
     users = ("user", "User", "用户")
     turns = tuple((turn.speaker not in users, turn.utterance) for turn in said.dialogue)
-    reply = said.response_messages.response
+    reply, written = said.response_messages.response, said.response_messages.reference_response
     name, profile = said.character_name, said.character_profile
-    return Judged(dimension, language, name, profile, turns, reply, score)
+    return Judged(dimension, language, name, profile, turns, reply, score, written)
 
 
 # ---- what we would measure quality with ----------------------------------------------------------
 
-Scorer = Callable[[Judged], float]
-"""Higher should be better."""
+Scorer = Callable[[Judged], float | None]
+"""Higher should be better; None where it cannot tell."""
 
 
 def _length(each: Judged) -> float:
@@ -174,6 +181,11 @@ def _sounding(each: Judged) -> float:
     return float(Voices({"own": each.before, "user": users}).of(each.reply) == "own")
 
 
+def _like_written(measure: Callable[[str, str], float]) -> Scorer:
+    """How much it shares with the reply that a person wrote."""
+    return lambda each: measure(each.reply, each.written) if each.written else None
+
+
 SCORERS: Mapping[str, Scorer] = {
     "length": _length,
     "new words": _new,
@@ -183,6 +195,10 @@ SCORERS: Mapping[str, Scorer] = {
     "terms said before": _remembering,
     "in character": _in_character,
     "voice": _sounding,
+    "f1": _like_written(texts.f1),
+    "chrf": _like_written(texts.chrf),
+    "rouge_l": _like_written(texts.rouge_l),
+    "bleu": _like_written(texts.bleu),
 }
 
 
@@ -257,9 +273,15 @@ def agreements(
                 ]
                 if pairs:
                     ours, theirs = zip(*pairs, strict=True)
-                    value = spearman(ours, theirs, seed)
+                    value = spearman(ours, theirs, seed) if _varies(ours) else UNKNOWN
                     found.append(Agreement(scorer, language, dimension, value, len(pairs)))
     return found
+
+
+def _varies(scores: Sequence[float]) -> bool:
+    """Whether enough replies got another score than most did, for a correlation to mean much."""
+    (_, most), *_ = Counter(scores).most_common(1)
+    return len(scores) - most >= FEWEST
 
 
 def table(found: Sequence[Agreement], language: Language) -> str:
