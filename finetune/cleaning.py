@@ -116,7 +116,7 @@ def fault(text: str, most: int, *, own: bool) -> str | None:
     Args:
         own: a character of the scene says it.
     """
-    if not SAID.search(text):
+    if own and not SAID.search(text):  # a player may be silent, and be answered
         return "nothing is said"
     if PLACEHOLDER.search(text):
         return "a placeholder"

@@ -175,3 +175,8 @@ def test_a_players_name_fits_a_prompt(player: str, name: str) -> None:
     kept, _ = clean(talk("Hi.", "Hello.", player=player), Bounds())
     assert kept
     assert [turn.name for turn in kept.turns] == [name, "Ada"]
+
+
+def test_a_player_may_be_silent() -> None:
+    assert fault("...", 100, own=False) is None
+    assert fault("...", 100, own=True) == "nothing is said"
