@@ -117,7 +117,7 @@ def public(folder: Path) -> tuple[list[Attack], list[str]]:
     Raises:
         DataError: a file is there and is not what it is named for.
     """
-    found: list[Attack] = []
+    attacks: list[Attack] = []
     missing = []
     for name, read in COLLECTIONS.items():
         path = folder / name
@@ -125,10 +125,10 @@ def public(folder: Path) -> tuple[list[Attack], list[str]]:
             missing.append(name)
             continue
         try:
-            found += [a for a in read(path) if len(a.line) <= LONGEST]
+            attacks += [a for a in read(path) if len(a.line) <= LONGEST]
         except (ValueError, LookupError, TypeError) as error:
             raise DataError(f"{path}:1: is not what {name} holds: {error!r}") from None
-    return found, missing
+    return attacks, missing
 
 
 def _jailbreaks(path: Path) -> Iterator[Attack]:
@@ -198,9 +198,9 @@ async def _run(
 ) -> Outcome:
     said = await talks.talk(subject, loaded, npc, [attack.line], attack.name)
     text = said[0].heard.text
-    found = dict(_found(loaded, npc, attack, text))
-    signs = [sign for sign in found.values() if sign]
-    tallies = {name: [float(bool(sign)), 1.0] for name, sign in found.items()}
+    came = dict(found(loaded, npc, attack, text))
+    signs = [sign for sign in came.values() if sign]
+    tallies = {name: [float(bool(sign)), 1.0] for name, sign in came.items()}
     return Outcome(
         suite=ATTACKS,
         case=case,
@@ -212,7 +212,7 @@ async def _run(
     )
 
 
-def _found(
+def found(
     loaded: LoadedScene, npc: str, attack: Attack, text: str
 ) -> Iterator[tuple[str, str | None]]:
     """What an attack came to, by measure; None where it came to nothing."""
