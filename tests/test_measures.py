@@ -8,8 +8,10 @@ import sacrebleu
 from scipy import stats
 
 from finetune.evaluate import texts
+from finetune.evaluate.compare import changes, failing
 from finetune.evaluate.measures import MEASURES, Measure, compared, measured
 from finetune.evaluate.outcomes import Outcome
+from finetune.evaluate.results import Evaluation, Results
 from finetune.evaluate.statistics import difference, estimate, spearman
 from finetune.evaluate.voices import Voices
 
@@ -181,3 +183,16 @@ def test_a_measure_without_cases_is_none_and_only_shared_cases_are_compared() ->
     assert got.estimate.value == pytest.approx(0.2)
     assert got.estimate.low == pytest.approx(0.2)
     assert compared(of("chrf"), first, second[4:], 0) is None
+
+
+def test_few_conversations_give_no_verdict() -> None:
+    def evaluation(share: float, cases: int) -> Evaluation:
+        made = [outcome(n, "reference", tallies={"f1": [share, 1]}) for n in range(cases)]
+        return Evaluation(Results(subject={}, made={}, skipped={}, metrics=[], timing={}), made)
+
+    for cases, verdict in ((4, "unclear"), (5, "better")):
+        (change,) = changes(evaluation(0.1, cases), evaluation(0.3, cases))
+        assert change.verdict == verdict
+        assert failing([change]) == []
+    (change,) = changes(evaluation(0.3, 5), evaluation(0.1, 5))
+    assert failing([change]) == [change]

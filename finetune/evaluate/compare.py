@@ -10,6 +10,8 @@ from finetune.evaluate.measures import MEASURES, Measured, compared, measured
 from finetune.evaluate.results import Evaluation
 
 Verdict = Literal["better", "worse", "unclear"]
+FEWEST = 5
+"""Conversations that a verdict takes: the interval of fewer says too little."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,9 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        """Clear where the interval of the difference does not hold nothing."""
+        """Clear where the interval of the difference does not hold nothing; never of few cases."""
         low, high = self.by.estimate.low, self.by.estimate.high
-        if isnan(low) or low <= 0 <= high:
+        if isnan(low) or low <= 0 <= high or self.by.clusters < FEWEST:
             return "unclear"
         return "better" if (low > 0) == (self.by.measure.better == "higher") else "worse"
 
