@@ -19,16 +19,21 @@ MAX_ARG_OPTIONS = 24
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Editors complete and explain fields by what is written under them here.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Place(_Strict):
-    """Somewhere to stand. Units are metres; y is up; `size` is width (x) and depth (z)."""
+    """Somewhere to stand. Units are metres; y is up."""
 
     name: Short
+    """How people call it."""
     about: Text
+    """What one sees there; whoever stands there has it in their prompt."""
     position: Position
+    """Its middle: x, y, z."""
     size: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]]
+    """Its width (x) and depth (z)."""
     earshot: Annotated[Number, Field(gt=0)] = 10.0
     """How far a talking voice carries here; a shout carries four times as far."""
 
@@ -37,28 +42,32 @@ class Prop(_Strict):
     """A thing in a place that actions can be done to."""
 
     name: Short
+    """How people call it."""
     place: Id
+    """Where it is."""
     position: Position | None = None
+    """Where exactly: x, y, z in metres; without it, in the middle of its place."""
     about: Text | None = None
+    """What it looks like, for clients to show."""
 
 
 class Emotion(_Strict):
-    """A feeling a character can show. `word` is how the prompt says it, `face` a VRM preset."""
+    """A feeling a character can show."""
 
     word: Annotated[str, Field(min_length=1, max_length=20, pattern=r"^[^\s();:,]+$")]
+    """How the prompt says it; a common single word works best."""
     face: Face
+    """The VRM expression that shows it."""
 
 
 class Action(_Strict):
-    """Something a character can do besides talking.
-
-    `words` is how the prompt says it, as in `(angry; refuses service to Kit)`. `{target}` and the
-    name of an argument in braces stand for what is chosen; where `{target}` is not written it comes
-    last.
-    """
+    """Something a character can do besides talking."""
 
     words: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^();:,]+$")]
+    """How the prompt says it, as in `(angry; refuses service to Kit)`. `{target}` and an argument's
+    name in braces stand for what is chosen; without `{target}` the target comes last."""
     target: Literal["none", "player", "npc", "prop", "place"] = "none"
+    """What it is done to; `player` is whoever is answered."""
     targets: list[Id] = []
     """Only these props, places or characters; empty means any."""
     args: dict[str, Any] = {}
@@ -84,14 +93,14 @@ class Action(_Strict):
 
 
 class Event(_Strict):
-    """Something the world can tell the scene.
-
-    `words` is how characters perceive it; an argument's name in braces stands for its value.
-    """
+    """Something the world can tell the scene."""
 
     words: Text
+    """How characters perceive it; an argument's name in braces stands for its value."""
     args: dict[str, Any] = {}
+    """A JSON Schema `properties` map of what it is told with."""
     required: list[str] = []
+    """Arguments that must be told."""
 
     def phrase(self, args: dict[str, Any]) -> str:
         """The event in words, with its arguments."""
@@ -102,72 +111,98 @@ class Event(_Strict):
 
 
 class Fact(_Strict):
-    """Something that only some know, or that becomes known when something happens.
-
-    Args:
-        known_by: ids of characters, and names of factions; empty means everybody.
-        after: the event with which whoever perceives it comes to know.
-    """
+    """Something that only some know, or that becomes known when something happens."""
 
     fact: Text
+    """A whole sentence, as it stands in prompts."""
     known_by: list[Id] = []
+    """Ids of characters, and names of factions; empty means everybody."""
     after: Id | None = None
+    """The event with which whoever perceives it comes to know."""
 
 
 class CastMember(_Strict):
     """Which character stands where."""
 
     character: Id
+    """The name of a file in `characters/`, without its ending."""
     place: Id
+    """Where they begin."""
     position: Position | None = None
+    """Where exactly: x, y, z in metres; without it, in the middle of the place."""
 
 
 class Scene(_Strict):
     """`scene.yaml`: the places, things, feelings, deeds and people of a scene."""
 
     name: Short
+    """The scene's title."""
     language: Literal["en", "zh"]
+    """What is spoken, and what prompts are written in."""
     about: Text
+    """What everybody knows is going on; it begins every prompt."""
     entrance: Id
+    """The place where players come in."""
     places: Annotated[dict[Id, Place], Field(min_length=1, max_length=64)]
+    """Where one can be, by id."""
     props: Annotated[dict[Id, Prop], Field(max_length=128)] = {}
+    """Things, by id."""
     emotions: Annotated[dict[Id, Emotion], Field(min_length=2, max_length=16)]
+    """What characters can feel, by id."""
     actions: Annotated[dict[Id, Action], Field(max_length=24)] = {}
+    """What characters can do, by id; each character's file says which are theirs."""
     events: Annotated[dict[Id, Event], Field(max_length=64)] = {}
+    """What the game can tell the scene, by id."""
     facts: Annotated[list[Fact], Field(max_length=256)] = []
+    """What is not everybody's to know, or not from the beginning."""
     cast: Annotated[list[CastMember], Field(min_length=1, max_length=32)]
+    """Who is in the scene, and where."""
 
 
 class Example(_Strict):
     """What somebody says to the character, and what the character answers."""
 
     line: Text
+    """What is said, put as most people would."""
     reply: Text
+    """What the character answers, in one line."""
     emotion: Id
+    """What they feel."""
     action: Id | None = None
+    """What they do; one of their own."""
     target: str | None = None
+    """The prop, place or character it is done to; never written for `player`."""
     args: dict[str, Any] = {}
+    """The action's arguments."""
 
 
 class Character(_Strict):
     """`characters/<id>.yaml`: who somebody is, and how they speak."""
 
     name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^();:,\n]+$")]
+    """What they are called, here and in prompts."""
     aliases: list[Short] = []
+    """What else people call them; a line that names them so is for them."""
     factions: list[Id] = []
     """Whom they belong to; the scene's facts may be known by a faction."""
     glyph: Annotated[str, Field(min_length=1, max_length=4)] = "🙂"
     """A character or emoji that stands for them where no picture is."""
     about: Text
+    """Who they are and what moves them now."""
     voice: Text
+    """How they speak: length, rhythm, what they say again and again."""
     wants: list[Text] = []
+    """What they are after, as whole sentences."""
     knows: list[Text] = []
+    """What they can tell, as whole sentences; the one that fits a line is recalled for it."""
     hides: list[Text] = []
     """Secrets. They never enter a prompt."""
     resting: Id
     """The emotion they wear when nothing happens."""
     actions: list[Id] = []
+    """Which of the scene's actions are theirs."""
     examples: Annotated[list[Example], Field(min_length=3)]
+    """How they answer; the first three stand in every prompt, and the one that fits a line."""
     brief: Annotated[list[Text], Field(max_length=8)] = []
     """What they say, word for word, when there is no time for an answer."""
 
