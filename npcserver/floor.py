@@ -148,6 +148,10 @@ class Floor:
         while self._turns:
             await self._turns[0].over.wait()
 
+    def is_held_by(self, npc: str) -> bool:
+        """Whether a character speaks or is about to."""
+        return any(turn.npc == npc for turn in self._turns)
+
     def find(self, turn_id: str) -> Turn | None:
         """The turn under way with this id."""
         return next((turn for turn in self._turns if turn.turn_id == turn_id), None)

@@ -37,7 +37,7 @@ from npcserver.sheets import (
 )
 from npcserver.state import Happening, SceneState, deed_words
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 """Goes up with every change to what a prompt says, so that a model tuned on another is refused."""
 SHOWN_EXAMPLES = 3
 """Examples that every prompt of a character shows; the first ones in the file."""

@@ -112,12 +112,11 @@ class LiveScene:
             self.state.apply(entry)
         self._actor = asyncio.create_task(self._act(), name=f"{self.loaded.id}/{self.instance}")
         for turn_id, turn in list(self.state.open_turns.items()):
-            text = speech.get(turn_id, "")
             done = TurnDone(
                 turn_id=turn_id,
                 npc=turn.started.npc,
                 status="interrupted",
-                text=text,
+                text=speech.get(turn_id, ""),
                 reason="the server was stopped",
             )
             await self.record(done, turn.audience)
@@ -357,13 +356,11 @@ class LiveScene:
         if isinstance(asked, SceneSave):
             if name not in saves and len(saves) >= MOST_SAVES:
                 raise Rejected(f"there are {MOST_SAVES} saves; save over one", "too_many_saves")
-            saved = SceneChanged(what="saved", name=name)
-            await self.record(saved, everyone, sender, asked.id)
+            await self.record(SceneChanged(what="saved", name=name), everyone, sender, asked.id)
             return
         self._require(name, saves, "there is no save")
         await self.floor.stop_all("the scene went back to a save")
-        restored = SceneChanged(what="restored", name=name)
-        await self.record(restored, everyone, sender, asked.id)
+        await self.record(SceneChanged(what="restored", name=name), everyone, sender, asked.id)
         for player, listener in self._listeners.items():
             listener(snapshot(self.state, player))
 
@@ -392,8 +389,11 @@ class LiveScene:
     async def _result(self, sender: Sender, result: ActionResult) -> None:
         if result.action_id not in self.state.actions:
             raise Rejected(f"no action {result.action_id!r} waits for a result", "no_such_action")
-        place = self.state.bodies[sender.player].place
-        await self.record(result, hearing.witnesses(self.state, place), sender, result.id)
+        npc = self.state.actions[result.action_id].npc
+        seen_by = hearing.witnesses(self.state, self.state.bodies[sender.player].place)
+        await self.record(result, seen_by, sender, result.id)
+        if result.status != "done" and npc in seen_by and not self.floor.is_held_by(npc):
+            await self.floor.answer(director.Choice((npc,)), sender.player, result.id, "talk")
 
     def _require(self, name: str, known: Iterable[str], fault: str) -> None:
         if name not in known:

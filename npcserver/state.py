@@ -81,12 +81,31 @@ class OpenTurn:
 
 
 @dataclass(frozen=True)
+class Doing:
+    """Something a character did, of which the game may still say what came."""
+
+    npc: str
+    action: TurnAction
+
+
+CAME_TO = {
+    "en": {
+        "failed": "{who} {deed}, but it fails{why}.",
+        "refused": "{who} {deed}, but it is refused{why}.",
+    },
+    "zh": {"failed": "{who}{deed}，没有成功{why}。", "refused": "{who}{deed}，对方不要{why}。"},
+}
+"""What came of a deed, as a sentence."""
+BECAUSE = {"en": ": {}", "zh": "：{}"}
+
+
+@dataclass(frozen=True)
 class Save:
     """A scene as it was at a checkpoint; turns under way are no part of it."""
 
     bodies: dict[str, Body]
     happenings: tuple[Happening, ...]
-    actions: dict[str, TurnAction]
+    actions: dict[str, Doing]
     attention: dict[str, str]
     witnessed: dict[tuple[str, str], int]
     turns: int
@@ -101,7 +120,7 @@ class SceneState:
     bodies: dict[str, Body] = field(default_factory=dict)
     happenings: deque[Happening] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     open_turns: dict[str, OpenTurn] = field(default_factory=dict)
-    actions: dict[str, TurnAction] = field(default_factory=dict)
+    actions: dict[str, Doing] = field(default_factory=dict)
     attention: dict[str, str] = field(default_factory=dict)
     """The character each player last talked with."""
     witnessed: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -174,8 +193,9 @@ class SceneState:
                 npc = turn.started.npc
                 self.bodies[npc] = replace(self.bodies[npc], emotion=emotion.emotion)
             case TurnAction() as action:
-                self.open_turns[action.turn_id].action = action
-                self.actions[action.action_id] = action
+                turn = self.open_turns[action.turn_id]
+                turn.action = action
+                self.actions[action.action_id] = Doing(turn.started.npc, action)
                 while len(self.actions) > REMEMBERED:
                     self.actions.pop(next(iter(self.actions)))
             case TurnDone() as done:
@@ -287,13 +307,16 @@ class SceneState:
                 return
 
     def _result(self, entry: Entry, result: ActionResult) -> None:
-        action = self.actions.pop(result.action_id, None)
-        if action is None or result.status == "done":
+        doing = self.actions.pop(result.action_id, None)
+        if doing is None or result.status == "done":
             return
-        how = f"{self._deed(action)}: {result.status}"
-        if result.detail:
-            how += f" ({result.detail})"
-        self._happen(entry, "", "", how, spoken=False)
+        language = self.loaded.scene.language
+        told = CAME_TO[language][result.status].format(
+            who=self.bodies[doing.npc].name,
+            deed=self._deed(doing.action),
+            why=BECAUSE[language].format(result.detail.rstrip(".。")) if result.detail else "",
+        )
+        self._happen(entry, "", "", told, spoken=False)
 
 
 def deed_words(state: SceneState, name: str, target: str | None, args: dict[str, object]) -> str:

@@ -939,7 +939,9 @@ def test_journal_an_action_that_failed_names_nobody(tmp_path: Path) -> None:
     found, _, _ = got(read, written(tmp_path / "j.db", facts))
     assert found[0].turns[1].action == Act(name="give", args={"item": "rope"})
     happened = [turn.text for turn in found[0].turns if not turn.spoken]
-    assert happened == [f"gives rope to {NAMES[0]}: refused ({NAMES[0]} is gone)"]
+    assert happened == [
+        f"Ada Finch gives rope to {NAMES[0]}, but it is refused: {NAMES[0]} is gone."
+    ]
 
 
 def test_journal_ratings_that_disagree_are_none(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_words_are_found_whole(text: str, wanted: str, found: bool) -> None:
 
 WHOLE = """
 about: Everything a step can be.
+watch: [secrets, actions, marks]
 players: {kit: Kit, rue: Rue}
 steps:
   - say: Hello.
@@ -124,7 +125,7 @@ steps:
     expect: [{npc: ada, action: [ring], target: bell, unheard_by: [rue]}]
   - result: failed
     detail: the rope tore
-    expect: []
+    expect: [{npc: ada}]
   - event: fog
     args: {thick: true}
   - move: shed

@@ -312,10 +312,33 @@ def test_a_failed_action_is_remembered() -> None:
             await kit.say("Ring the bell.", to=["ada"])
             action = await kit.until("turn.action")
             await kit.until("turn.done")
-            await kit.send("action.result", action_id=action.action_id, status="failed")
-            assert scene.state.happenings[-1].text == "rings the bell: failed"
+            told = {"action_id": action.action_id, "status": "failed", "detail": "The rope tore."}
+            await kit.send("action.result", id="r1", **told)
+            failed = "Ada Finch rings the bell, but it fails: The rope tore."
+            assert scene.state.happenings[-1].text == failed
+            assert (await kit.until("turn.started", 2)).in_reply_to == "r1"
+            assert (await kit.until("turn.done", 2)).npc == "ada"
             with pytest.raises(Rejected, match="waits for a result"):
                 await kit.send("action.result", action_id=action.action_id, status="done")
+
+    run(main)
+
+
+def test_a_failure_is_not_answered_while_its_character_speaks_nor_if_it_is_done() -> None:
+    async def main() -> None:
+        async with live() as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Ring the bell.", to=["ada"])
+            first = await kit.until("turn.action")
+            await kit.send("action.result", action_id=first.action_id, status="refused")
+            assert scene.state.happenings[-1].text == "Ada Finch rings the bell, but it is refused."
+            await kit.until("turn.done")
+            await kit.say("Ring the bell.", to=["ada"])
+            second = await kit.until("turn.action", 2)
+            await kit.until("turn.done", 2)
+            await kit.send("action.result", action_id=second.action_id, status="done")
+            await scene.floor.quiet()
+            assert len(kit.of("turn.started")) == 2
 
     run(main)
 

@@ -53,8 +53,8 @@ const bubbles = new Bubbles(byId("bubbles"), byId("tails"), stage, {
   onFeeling: wear,
   onDoing: (turn, doing, wasShown) => {
     if (!turn.to.includes(world.self)) return;
-    const status = wasShown ? "done" : "failed";
-    client?.send({ type: "action.result", action_id: doing.action_id, status });
+    // What was cut before it could be seen did not fail; nobody is told of it.
+    if (wasShown) client?.send({ type: "action.result", action_id: doing.action_id, status: "done" });
   },
   onSpeaking: (id, speaks) => stage.setSpeaking(id, speaks),
   describe: (doing) => describe(doing, name),
