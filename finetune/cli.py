@@ -84,6 +84,9 @@ def prepare(
     dev: Annotated[float, typer.Option(min=0, max=0.5, help="Share to validate with.")] = 0.05,
     test: Annotated[float, typer.Option(min=0, max=0.5, help="Share to measure with.")] = 0.05,
     unseen: Annotated[float, typer.Option(min=0, max=0.5, help="Share of characters.")] = 0.0,
+    hold_out: Annotated[
+        list[str] | None, typer.Option(help="Id of a character that is unseen too; repeatable.")
+    ] = None,
     copies: Annotated[
         int, typer.Option(min=0, max=20, help="Changed copies of what is trained on.")
     ] = 0,
@@ -104,9 +107,8 @@ def prepare(
         from finetune.split import Shares
 
         found = [source for given in sources for source in registry.sources(given)]
-        options = Options(
-            scenes, Bounds(reply=longest_reply), Shares(dev, test, unseen), copies, seed
-        )
+        shares = Shares(dev, test, unseen, frozenset(hold_out or ()))
+        options = Options(scenes, Bounds(reply=longest_reply), shares, copies, seed)
         with spinner() as tell:
             data = run(found, out, options, tell)
         for part, records in data.splits.items():

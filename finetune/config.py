@@ -96,7 +96,10 @@ class Recipe(_Part):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="How numbers are computed; auto: bf16 on a GPU or a CPU with AMX."
     )
-    attention: Literal["sdpa", "eager"] = Field("sdpa", description="Attention's way of computing.")
+    attention: Literal["forest", "sdpa", "eager"] = Field(
+        "forest",
+        description="Attention's way of computing; forest leaves out what no example sees.",
+    )
     checkpointing: bool = Field(False, description="Compute again what memory has no room for.")
     evaluate_every: Count | None = Field(None, description="Steps; unset: once an epoch.")
     save_every: Count | None = Field(None, description="Steps; unset: at each evaluation.")

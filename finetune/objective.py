@@ -34,6 +34,7 @@ def row_loss(model: Callable[..., object], row: Row, smoothing: float = 0.0) -> 
         input_ids=row.ids[None],
         position_ids=row.positions[None],
         attention_mask=row.mask(),
+        layouts=row.layouts,
         logits_to_keep=row.where,
         use_cache=False,
     )

@@ -22,11 +22,20 @@ TRUNK = 0
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where a tree lies in its row, as half-open ranges of tokens."""
+
+    trunk: tuple[int, int]
+    branches: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """What is computed at once.
 
     Args:
-        ids, positions, trees, branches: (T,) int64; `trees` and `branches` say who sees whom.
+        ids, positions, trees, branches: (T,) int64; `trees` and `branches` say who sees whom,
+        layouts: and so do these, tree by tree.
         targets: (N,) the ids to be predicted, and
         where: (N,) the index of the token that predicts each.
         weights: (N,) float32
@@ -42,6 +51,7 @@ class Row:
     where: torch.Tensor
     weights: torch.Tensor
     slots: torch.Tensor
+    layouts: tuple[Layout, ...]
     read: int
 
     def mask(self) -> torch.Tensor:
@@ -95,9 +105,11 @@ def make_row(trees: Forest, weights: Mapping[Slot, float]) -> Row:
     targets: list[int] = []
     where: list[int] = []
     slots: list[Slot] = []
+    layouts: list[Layout] = []
     read = 0
     for number, tree in enumerate(trees):
         size = len(tree.trunk)
+        ranges: list[tuple[int, int]] = []
         last_of_trunk = len(ids) + size - 1
         ids += tree.trunk
         positions += range(size)
@@ -112,10 +124,12 @@ def make_row(trees: Forest, weights: Mapping[Slot, float]) -> Row:
                     targets.append(example.ids[at])
                     where.append(start + at - 1 if at > size else last_of_trunk)
                     slots.append(slot)
+            ranges.append((len(ids), len(ids) + len(example.ids) - size))
             ids += example.ids[size:]
             positions += range(size, len(example.ids))
             branch_of += [branch] * (len(example.ids) - size)
             tree_of += [number] * (len(example.ids) - size)
+        layouts.append(Layout((last_of_trunk + 1 - size, last_of_trunk + 1), tuple(ranges)))
     return Row(
         torch.tensor(ids),
         torch.tensor(positions),
@@ -125,6 +139,7 @@ def make_row(trees: Forest, weights: Mapping[Slot, float]) -> Row:
         torch.tensor(where, dtype=torch.int64),
         torch.tensor([weights[slot] for slot in slots], dtype=torch.float32),
         torch.tensor([SLOTS.index(slot) for slot in slots], dtype=torch.int64),
+        tuple(layouts),
         read,
     )
 

@@ -16,19 +16,31 @@ from finetune.records import Dropped, Persona, Record, Stage
 
 @dataclass(frozen=True)
 class Shares:
-    """How much goes where: shares of conversations, and of characters for `unseen`."""
+    """How much goes where: shares of conversations, and of characters for `unseen`.
+
+    Args:
+        named: characters that are `unseen` in any case, by id.
+    """
 
     dev: float = 0.05
     test: float = 0.05
     unseen: float = 0.0
+    named: frozenset[str] = frozenset()
 
 
 def split(
     records: Sequence[Record], stages: Mapping[str, Stage], shares: Shares, seed: int
 ) -> tuple[dict[Split, list[Record]], list[Dropped]]:
-    """Records in their parts, and those that fit in none."""
+    """Records in their parts, and those that fit in none.
+
+    Raises:
+        DataError: one of `named` is nobody.
+    """
     who = {id(record): identity(record, stages) for record in records}
-    held_out = _first(set(who.values()), shares.unseen, seed)
+    if nobody := shares.named - {record.character for record in records}:
+        raise DataError(f"--hold-out {min(nobody)}: no reply is a character's with this id")
+    named = {who[id(record)] for record in records if record.character in shares.named}
+    held_out = named | _first(set(who.values()), shares.unseen, seed)
     seen = [record for record in records if who[id(record)] not in held_out]
     beside = {record.conversation for record in records if _present(record, stages) & held_out}
     order = _ordered({record.conversation for record in seen} - beside, seed)

@@ -20,7 +20,17 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from finetune import base, checkpoints, curves, dataset, flops, folders, provenance, tensorboard
+from finetune import (
+    attention,
+    base,
+    checkpoints,
+    curves,
+    dataset,
+    flops,
+    folders,
+    provenance,
+    tensorboard,
+)
 from finetune.base import Base
 from finetune.checkpoints import Progress
 from finetune.config import Lora, Recipe
@@ -174,6 +184,7 @@ def _drawn(recipe: Recipe, data: Dataset, split: Split) -> list[list[Record]]:
 
 def load_model(recipe: Recipe, start: Base, precision: str) -> Any:
     """The model to be trained, on the CPU: whole, or frozen under an adapter."""
+    attention.register()
     half = precision == "bf16" and recipe.method == "lora"
     model = start.load(torch.bfloat16 if half else torch.float32, recipe.attention)
     model.config.attention_dropout = recipe.attention_dropout

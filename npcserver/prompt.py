@@ -37,13 +37,10 @@ from npcserver.sheets import (
 )
 from npcserver.state import Happening, SceneState, deed_words
 
-PROMPT_VERSION = 3
+PROMPT_VERSION = 4
 """Goes up with every change to what a prompt says, so that a model tuned on another is refused."""
 SHOWN_EXAMPLES = 3
 """Examples that every prompt of a character shows; the first ones in the file."""
-PRIMING = 2
-"""How often the example that fits a line best is shown before it. What a small model has seen twice
-it goes on with; once, it often wanders off."""
 RECALLED_FACTS = 1
 BLOCK = 8
 """History goes in blocks of this many happenings, so that the prefix changes rarely."""
@@ -264,7 +261,7 @@ class PromptBuilder:
 
     def _primed(self, example: Example) -> list[Message]:
         # Whoever asks now, a stranger asked it then: so it can be computed before anybody asks.
-        return PRIMING * self._shown(example, self.wording.stranger)
+        return self._shown(example, self.wording.stranger)
 
     def _shown(self, example: Example, asker: str) -> list[Message]:
         return [

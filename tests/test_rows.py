@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune import rows
+from finetune import attention, rows
 from finetune.examples import Example
 from finetune.objective import Tally, row_loss
 
@@ -14,8 +14,9 @@ WEIGHTS = {"emotion": 0.5, "action": 1.0, "words": 2.0}
 VOCABULARY = 60
 
 
-@pytest.fixture(scope="module")
-def model() -> LlamaForCausalLM:
+@pytest.fixture(scope="module", params=["forest", "sdpa"])
+def model(request: pytest.FixtureRequest) -> LlamaForCausalLM:
+    attention.register()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -25,7 +26,7 @@ def model() -> LlamaForCausalLM:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,
-        attn_implementation="sdpa",
+        attn_implementation=request.param,
     )
     return LlamaForCausalLM(config).double()
 

@@ -308,6 +308,23 @@ def test_whoever_spoke_with_one_held_out_is_left_out() -> None:
     assert [each.reason for each in dropped] == ["beside a character held out"]
 
 
+def test_whoever_is_named_is_held_out() -> None:
+    talks = sourced(20)
+    others = [
+        each
+        for number in range(20)
+        for each in kept(
+            said("kit", f"{number}, Npc?"),
+            said("npc_5", f"{number}."),
+            stage=STAGES[stage_with(5).id],
+        )
+    ]
+    parts, dropped = split([*talks, *others], STAGES, Shares(0, 0, named=frozenset({"npc_5"})), 0)
+    assert (parts["unseen"], dropped) == (others, [])
+    with pytest.raises(DataError, match="--hold-out npc_9"):
+        split(talks, STAGES, Shares(named=frozenset({"npc_9"})), 0)
+
+
 def test_the_splitter_is_checked() -> None:
     one = record("Hi.", "Hm.")
     nothing: dict[Any, list[Record]] = {part: [] for part in SPLITS}
