@@ -25,7 +25,7 @@ class Shares:
     dev: float = 0.05
     test: float = 0.05
     unseen: float = 0.0
-    named: frozenset[str] = frozenset()
+    named: tuple[str, ...] = ()
 
 
 def split(
@@ -37,7 +37,7 @@ def split(
         DataError: one of `named` is nobody.
     """
     who = {id(record): identity(record, stages) for record in records}
-    if nobody := shares.named - {record.character for record in records}:
+    if nobody := set(shares.named) - {record.character for record in records}:
         raise DataError(f"--hold-out {min(nobody)}: no reply is a character's with this id")
     named = {who[id(record)] for record in records if record.character in shares.named}
     held_out = named | _first(set(who.values()), shares.unseen, seed)
