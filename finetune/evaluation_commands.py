@@ -68,7 +68,10 @@ COMPARE = examples(
 def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the report; run again to go on.")],
     model: Annotated[str, typer.Option(help="Model by name, or a folder.")] = "embedded",
-    adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a fine-tuned adapter; `none`: the model as it is."),
+    ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs it.")] = EngineName.auto,
     remote_url: Annotated[
         list[str] | None, typer.Option(help="Base URL of a server for --engine remote.")

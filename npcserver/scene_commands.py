@@ -99,7 +99,10 @@ def scenes_test(
         EngineName.auto
     ),
     model: Annotated[str, typer.Option(help="Model by name, or a folder.")] = "embedded",
-    adapter: Annotated[Path | None, typer.Option(help="Folder of a fine-tuned adapter.")] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a fine-tuned adapter; `none`: the model as it is."),
+    ] = None,
     url: Annotated[
         str | None, typer.Option(help="A running server to play on, instead of a model here.")
     ] = None,

@@ -42,7 +42,7 @@ class Served:
 
         Args:
             model: by name, or a folder; None: the one that is served now.
-            adapter: None: the model as it is.
+            adapter: None: what the model comes with; `none`: the model as it is.
 
         Raises:
             ModelError: it cannot be had or does not load; what was served stays.

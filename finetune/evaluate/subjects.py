@@ -81,10 +81,10 @@ def _about(settings: Settings, chosen: choice.Choice, control: Control | None) -
     if control:
         told["control"] = control
     if kind == "openvino":
-        folder = models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
+        folder = models.resolve(settings.model, choice.adapter_of(settings), PROMPT_VERSION)
         told["sha256"] = models.digest_of(sorted(folder.glob("openvino_model.*")))
     elif kind == "transformers":
-        source = sources.find(settings.model, settings.adapter, PROMPT_VERSION)
+        source = sources.find(settings.model, choice.adapter_of(settings), PROMPT_VERSION)
         folders = [Path(source.place), *([source.adapter] if source.adapter else [])]
         files = [path for folder in folders for path in sources.weights(folder)]
         told["sha256"] = models.digest_of(files) if files else source.name
@@ -98,7 +98,7 @@ def _name(settings: Settings, control: Control | None) -> str:
     if control == "random":
         return "random weights"
     model = Path(settings.model).name if settings.engine != "scripted" else "scripted"
-    adapter = settings.adapter
+    adapter = choice.adapter_of(settings) if settings.engine != "scripted" else None
     with_adapter = f" + {'/'.join(adapter.resolve().parts[-2:])}" if adapter else ""
     return f"{model}{with_adapter}{' (shuffled)' if control else ''}"
 
@@ -106,7 +106,9 @@ def _name(settings: Settings, control: Control | None) -> str:
 def _likelihood(settings: Settings) -> Likelihood | None:
     if choice.engine_of(settings) != "openvino":
         return None
-    return ServedLikelihood(models.resolve(settings.model, settings.adapter, PROMPT_VERSION))
+    return ServedLikelihood(
+        models.resolve(settings.model, choice.adapter_of(settings), PROMPT_VERSION)
+    )
 
 
 def there(url: str, token: Callable[[str], str | None]) -> Subject:

@@ -24,7 +24,7 @@ Name = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Wanted(BaseModel):
-    """What to serve: by default the model of now, without an adapter."""
+    """What to serve: by default the model of now, with the adapter it comes with."""
 
     model_config = ConfigDict(extra="forbid")
 

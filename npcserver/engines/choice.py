@@ -56,12 +56,17 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
     if scripted:
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         engine = TwoEngines(engine, script, frozenset(scripted))
-    return Choice(engine, settings.model, settings.adapter, scripted, history)
+    return Choice(engine, settings.model, adapter_of(settings), scripted, history)
+
+
+def adapter_of(settings: Settings) -> Path | None:
+    """The adapter that an engine of ours serves: as set, else what the model comes with."""
+    return models.worn(settings.model, settings.adapter)
 
 
 def _remote(settings: Settings) -> Choice:
     """Somebody else's servers. What languages their model speaks is not known: it plays all."""
-    if settings.adapter is not None:
+    if settings.adapter not in (None, models.NO_ADAPTER):
         raise ModelError(
             "adapter: a remote server must load it itself; start that server with the adapter, or "
             "with the model that `finetune export` wrote, and leave --adapter out here"
@@ -84,13 +89,13 @@ def engine_of(settings: Settings) -> str:
 
 
 def _openvino(settings: Settings) -> tuple[Engine, dict[str, Any]]:
-    folder = models.resolve(settings.model, settings.adapter, PROMPT_VERSION)
+    folder = models.resolve(settings.model, adapter_of(settings), PROMPT_VERSION)
     told = models.facts(folder)
     return host.openvino(folder, settings.cache_gb, told.get("name")), told
 
 
 def _transformers(settings: Settings) -> tuple[Engine, dict[str, Any]]:
-    source = sources.find(settings.model, settings.adapter, PROMPT_VERSION)
+    source = sources.find(settings.model, adapter_of(settings), PROMPT_VERSION)
     return host.transformers(source, settings.cache_gb), source.told
 
 
