@@ -66,6 +66,7 @@ class Rules:
         turn_s: seconds after which a turn is stopped, waiting included.
         waiting: turns that may wait for one character.
         prompt_tokens: the longest prompt.
+        recall_tokens: what may be recalled for a line of what is older than the prompt; 0: nothing.
         history: past happenings a prompt may hold; asked anew for each prompt, since another
             model may have been brought in.
         admission: the way to the engine, one for all scenes.
@@ -74,6 +75,7 @@ class Rules:
     turn_s: float = 30.0
     waiting: int = 4
     prompt_tokens: int = 1200
+    recall_tokens: int = 0
     history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
     admission: Admission = field(default_factory=lambda: Admission(lambda: None))
@@ -115,7 +117,7 @@ class Floor:
         self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._drafts = Drafts(engine, self._builder)
         self._builders = {
-            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
+            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens, recall=rules.recall_tokens)
             for npc in scene.loaded.characters
         }
 

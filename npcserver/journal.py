@@ -54,6 +54,19 @@ class TurnRated(BaseModel):
     rating: Literal["good", "bad", "none"]
 
 
+class Erased(BaseModel):
+    """What stood here was a player's own and was erased; others go on counting as before.
+
+    Args:
+        happenings, turns: by how much the scene's counts rose with it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    type: Literal["erased"] = "erased"
+    happenings: int = 0
+    turns: int = 0
+
+
 Fact = (
     PlayerJoined
     | PlayerLeft
@@ -68,6 +81,7 @@ Fact = (
     | TurnHeardBy
     | TurnRated
     | ActionResult
+    | Erased
 )
 _FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
 

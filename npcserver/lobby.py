@@ -265,6 +265,7 @@ def rules(settings: Settings, history: Callable[[], int], admission: Admission) 
         turn_s=settings.turn_seconds,
         waiting=settings.waiting_turns,
         prompt_tokens=settings.prompt_tokens,
+        recall_tokens=settings.recall_tokens,
         history=history,
         sampling=Sampling(
             max_tokens=settings.reply_tokens,
