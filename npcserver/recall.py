@@ -5,16 +5,19 @@ it, rare terms weighing more. What is rare is judged by the texts before the one
 answer does not change when more is added. Knows nothing of scenes or characters.
 """
 
+import heapq
 import math
 import re
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from npcserver import relevance
 
-CANDIDATES = 600
-"""So many texts are looked at for a line, those that share its rarest terms, the newest first."""
+FOUND = 200
+"""At most this many texts are found for a line."""
+LOOKS = 12_000
+"""Where a line's terms stand in more texts than that, the most usual of them are left out."""
 USUAL_TERMS = 8
 """A text with more terms than that needs to share more to be as relevant."""
 _FUNCTION = (
@@ -88,6 +91,20 @@ def terms(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@dataclass(frozen=True)
+class Found:
+    """A text that a line has something in common with.
+
+    Args:
+        relevance: the share of the line's weight that is in the text, 0 to 1.
+        rarity: how unlike the other texts it is, 0 to 1.
+    """
+
+    number: int
+    relevance: float
+    rarity: float
+
+
 class Index:
     """Texts by number. Numbers may be put in any order; rising ones are fastest."""
 
@@ -114,32 +131,55 @@ class Index:
             if not self._places[term]:
                 del self._places[term]
 
-    def find(self, wanted: frozenset[str], before: int) -> list[tuple[int, float]]:
-        """The texts with numbers below `before` that share a term with a line.
+    def find(self, wanted: frozenset[str], before: int) -> list[Found]:
+        """The texts with numbers below `before` that have most in common with a line.
 
         Args:
             wanted: the line's terms.
 
         Returns:
-            Number and relevance, 0 to 1, in no order.
+            Those that share most, best first.
         """
         everything = bisect_left(self._numbers, before)
         ends = {term: bisect_left(self._places.get(term, ()), before) for term in wanted}
         weights = {term: math.log(1 + everything / max(end, 1)) for term, end in ends.items()}
         # In a fixed order, since sums of fractions depend on it.
         rarest = sorted(wanted, key=lambda term: (ends[term], term))
-        candidates: set[int] = set()
+        shared: dict[int, float] = {}
+        looks = LOOKS
         for term in rarest:
-            if room := CANDIDATES - len(candidates):
-                end = ends[term]
-                candidates.update(self._places.get(term, ())[max(end - room, 0) : end])
+            looks -= ends[term]
+            if looks < 0 and shared:
+                break
+            weight = weights[term]
+            for number in self._places.get(term, ())[: ends[term]]:
+                shared[number] = shared.get(number, 0.0) + weight
+        if not shared:
+            return []
+        least = max(shared.values()) / 2
         whole = sum(weights[term] for term in rarest)
-        return [(number, self._share(number, rarest, weights) / whole) for number in candidates]
+        found = [
+            (each / whole / self._length(number), number)
+            for number, each in shared.items()
+            # What has nothing to add to the line is not about it.
+            if each >= least and not self._bags[number] <= wanted
+        ]
+        rarities: dict[str, float] = {}
+        return [
+            Found(number, each, self._rarity(number, before, rarities))
+            for each, number in heapq.nlargest(FOUND, found)
+        ]
 
-    def _share(self, number: int, rarest: Iterable[str], weights: dict[str, float]) -> float:
+    def _rarity(self, number: int, before: int, known: dict[str, float]) -> float:
+        """How unlike the others a text is. Args: known: each term's; is added to."""
         bag = self._bags[number]
-        shared = sum(weights[term] for term in rarest if term in bag)
-        return shared / max(1.0, 0.75 + 0.25 * len(bag) / USUAL_TERMS)
+        for term in bag - known.keys():
+            most = math.log(1 + bisect_left(self._numbers, before))
+            known[term] = 1 - math.log(bisect_left(self._places[term], before)) / most
+        return math.fsum(known[term] for term in bag) / len(bag)  # exact, in whatever order
+
+    def _length(self, number: int) -> float:
+        return max(1.0, 0.75 + 0.25 * len(self._bags[number]) / USUAL_TERMS)
 
 
 def _cut(numbers: list[int], number: int) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from npcserver.journal import Entry, Erased, TurnHeardBy
 from npcserver.library import LoadedScene
-from npcserver.memory import Memories, Memory, importance
+from npcserver.memories import Memories
+from npcserver.memory import Memory, importance
 from npcserver.protocol import (
     ActionResult,
     PlayerActed,

@@ -15,6 +15,9 @@ BLOCK = 8
 """History goes in blocks of this many happenings, so that the prefix changes rarely."""
 RECALLED_MEMORIES = 2
 """Memories shown after a line, at most."""
+LEAST_RELEVANCE = {"en": 0.25, "zh": 0.2}
+"""Less relevant ones are not shown: small talk should bring nothing to mind. Chinese lines have
+more terms, most of which say little."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -97,7 +100,10 @@ def _with_memories(
         notes: list[Recalled] = []
         if past.spoken and past.speaker != npc:
             line = Line(past.number, past.at_ms, past.speaker, past.text, past.volume)
-            notes = _chosen(state.memories.recall(npc, line, before), seen, recall)
+            least = LEAST_RELEVANCE[state.loaded.scene.language]
+            recalled = state.memories.recall(npc, line, before)
+            fitting = [each for each in recalled if each.relevance >= least]
+            notes = _chosen(fitting, seen, recall)
             seen |= {note.number for note in notes}
         found.append(Shown(past, tuple(notes)))
     return found

@@ -46,7 +46,14 @@ NPCSERVER = [
         "engines.endpoint",
         "judging",
     ],
-    ["access", "engines.convert", "engines.fleet", "engines.openvino_form", "scenarios"],
+    [
+        "access",
+        "memories",
+        "engines.convert",
+        "engines.fleet",
+        "engines.openvino_form",
+        "scenarios",
+    ],
     ["state", "engines.writing"],
     ["hearing", "knowledge", "views", "engines.asking", "engines.questions"],
     ["window"],
@@ -110,7 +117,10 @@ PURE = [
             "guard",
         )
     ),
-    *(f"npcserver.{name}" for name in ("scene", "floor", "views", "memory", "recall", "window")),
+    *(
+        f"npcserver.{name}"
+        for name in ("scene", "floor", "views", "memory", "memories", "recall", "window")
+    ),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),
     *(f"finetune.evaluate.{name}" for name in ("statistics", "texts", "measures", "voices")),
