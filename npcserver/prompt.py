@@ -160,6 +160,10 @@ class PromptBuilder:
         messages = (*self.persona, *_merged(self._history(state, draft=line)))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
+    def forget_past(self) -> None:
+        """Drop what was kept of how past happenings are written."""
+        self._block.cache_clear()
+
     def tokens(self, prompt: Prompt) -> int:
         """A high estimate of a prompt's tokens."""
         return _cost(prompt.messages)
