@@ -1,6 +1,7 @@
 """A player is erased for good: from journal, state, saves, memories and the bytes of the file."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from finetune.formats.base import Faults
+from finetune.formats.journal import reader
+from finetune.records import Conversation
 from npcserver import erasing, tokens
 from npcserver.cli import app
 from npcserver.errors import Rejected
@@ -18,7 +22,7 @@ from npcserver.journal import Batch, Entry, Erased, JournalError, Recording, Sto
 from npcserver.protocol import PlayerJoined, PlayerSaid
 from npcserver.state import SceneState
 from tests.clock import run
-from tests.server import client, serving
+from tests.server import SCENES, client, serving
 from tests.stage import QUAY, Player, live
 
 SECRET = "a secret of at least thirty-two characters"
@@ -237,6 +241,26 @@ def test_a_file_that_another_process_reads_says_so(tmp_path: Path) -> None:
     rows.close()  # type: ignore[attr-defined]
     recording.close()
     store.scrub()
+
+
+def test_what_is_left_can_be_learned_from(tmp_path: Path) -> None:
+    store = Store(tmp_path / "journal.db")
+    run(lambda: play(store))
+    erased(store, "rue")
+    store.close()
+    faults = Faults()
+    found = [
+        each
+        for each in reader(SCENES)(tmp_path / "journal.db", faults)
+        if isinstance(each, Conversation)
+    ]
+    assert not faults.found
+    turns = [turn for each in found for turn in each.turns]
+    assert "Hello, Ada." in {turn.text for turn in turns}
+    assert "amulet" not in repr(found)
+    for each in found:
+        texts = [turn.text for turn in each.turns]
+        assert all(one != other for one, other in pairwise(texts)), "a line stands there twice"
 
 
 def bearer(role: Any) -> dict[str, str]:
