@@ -3,7 +3,7 @@
 Histories of so many events hold facts that were told once, among chatter made of the same words.
 Each fact is asked for: `asked` puts it otherwise and keeps some of its words, `afresh` shares none.
 Counted is how often the fact is among the five memories recalled. Beside it stand the same without
-regard to how unusual a memory is, and SQLite's FTS5 (bm25) on the same terms. Times are those of the
+regard to how unusual a memory is, and SQLite's FTS5 (bm25) on the same terms. Times are of the
 processor, so that neighbours on the machine do not count.
 """
 

@@ -284,6 +284,7 @@ class Lobby:
         entries = await asyncio.to_thread(self._store.entries, scene_id, instance)
         speech = await asyncio.to_thread(self._store.speech, scene_id, instance)
         await scene.start(entries, speech)
+        await asyncio.to_thread(scene.state.memories.prepare)
         self._live[(scene_id, instance)] = scene
         return scene
 

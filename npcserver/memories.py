@@ -141,6 +141,26 @@ class Memories:
             dict(self.summaries),
         )
 
+    def go_back(self, saved: "Memories") -> None:
+        """Remember what a save holds, and nothing else."""
+        gone = [one for number, one in self.items.items() if saved.items.get(number) is not one]
+        back = [one for number, one in saved.items.items() if self.items.get(number) is not one]
+        for npc, index in self._indexes.items():
+            for memory in gone:
+                index.drop(memory.number)
+            for memory in back:
+                if npc in memory.heard_by:
+                    index.put(memory.number, memory.terms)
+        self.items = dict(saved.items)
+        self.acquaintances = dict(saved.acquaintances)
+        self.summaries = dict(saved.summaries)
+        self._recalled.clear()
+
+    def prepare(self) -> None:
+        """Make the indexes now, so that no reply waits for them."""
+        for npc in self.names:
+            self._index(npc)
+
     # ---- recalling -------------------------------------------------------------------------
 
     def recall(self, npc: str, line: Line, before: int) -> tuple[Recalled, ...]:

@@ -4,6 +4,7 @@ Knows nothing of who remembers it, of prompts or of engines, and does no I/O.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from npcserver.acquaintance import promises, shortened, threatens
@@ -51,7 +52,7 @@ class Memory:
             return "seen"
         return "said" if self.speaker == npc else "heard"
 
-    @property
+    @cached_property
     def terms(self) -> frozenset[str]:
         """What it is about."""
         named = " ".join((self.name, *self.to, self.deed or "", self.place))

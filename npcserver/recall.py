@@ -8,6 +8,7 @@ answer does not change when more is added. Knows nothing of scenes or characters
 import heapq
 import math
 import re
+import sys
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,7 +89,7 @@ def terms(text: str) -> frozenset[str]:
     for run in _CHINESE.findall(text):
         found.update(run)
         found.update(run[at : at + 2] for at in range(len(run) - 1))
-    return frozenset(found)
+    return frozenset(map(sys.intern, found))  # thousands of texts share them
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Knows the journal's file; the rules of what goes are in erasing.py.
 import asyncio
 
 from npcserver import erasing, recall, relevance
-from npcserver.journal import Entry, Store
+from npcserver.journal import Store
 from npcserver.scene import LiveScene
 from npcserver.state import SceneState
 from npcserver.views import snapshot
@@ -20,19 +20,20 @@ async def erase(scene: LiveScene, store: Store, player: str) -> int:
     """
     await scene.leave(player)
 
-    def rewrite() -> tuple[list[Entry], int]:
+    def rewrite() -> tuple[SceneState, int]:
         where = (scene.loaded.id, scene.instance)
         entries = store.entries(*where)
         new = erasing.without(scene.loaded, entries, store.speech(*where), player)
         store.replace(*where, new.entries, new.speech)
-        return erasing.applied(entries, new.entries), len(new.entries)
+        state = SceneState(scene.loaded)
+        for entry in erasing.applied(entries, new.entries):
+            state.apply(entry)
+        state.memories.prepare()
+        return state, len(new.entries)
 
     async def handler() -> int:
         await scene.floor.stop_all("the scene's past is being rewritten")
-        entries, changed = await asyncio.to_thread(rewrite)
-        scene.state = SceneState(scene.loaded)
-        for entry in entries:
-            scene.state.apply(entry)
+        scene.state, changed = await asyncio.to_thread(rewrite)
         scene.floor.forget_past()
         recall.terms.cache_clear()
         relevance.terms.cache_clear()

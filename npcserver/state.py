@@ -240,7 +240,7 @@ class SceneState:
         self.witnessed = dict(save.witnessed)
         # Counted on from there, so that the same play after it is the same to the letter.
         self.turns, self.number = save.turns, save.number
-        self.memories = save.memories.copy()
+        self.memories.go_back(save.memories)
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""

@@ -324,6 +324,34 @@ def test_an_index_that_grew_is_the_one_made_anew(draw: random.Random) -> None:
         assert grown.recall("ada", line, 41) == anew.recall("ada", line, 41)
 
 
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_going_back_leaves_what_a_fresh_index_would_hold(draw: random.Random) -> None:
+    held = Memories("en", {"ada": "Ada", "bo": "Bo"})
+    saves, number = [held.copy()], 0
+    for _ in range(60):
+        number += 1
+        heard_by = frozenset(draw.sample(["ada", "bo", "kit"], 2))
+        held.add(made(number, " ".join(draw.choices(WORDS, k=3)), heard_by=heard_by), player=True)
+        if draw.random() < 0.2:
+            held.amend(draw.randint(1, number), draw.choice(WORDS))
+        if draw.random() < 0.2:
+            held.left("kit", number)
+        if draw.random() < 0.1:
+            held.prepare()
+        if draw.random() < 0.15:
+            saves.append(held.copy())
+        if draw.random() < 0.15:
+            saved = draw.choice(saves)
+            held.go_back(saved)
+            assert held == saved
+            number = max(held.items, default=0)
+        fresh = held.copy()
+        line = Line(number + 1, 0, "kit", draw.choice(WORDS), "talk")
+        for npc in ("ada", "bo"):
+            assert held.recall(npc, line, number + 1) == fresh.recall(npc, line, number + 1)
+
+
 def test_the_future_does_not_enter_a_copy() -> None:
     held = Memories("en", {"ada": "Ada"})
     held.add(made(1, "A rope."), player=True)
