@@ -231,6 +231,39 @@ def token(
         print(tokens.issue(key, player=player, role=role.value, scene=scene, hours=hours))
 
 
+@app.command(
+    epilog=examples(
+        "npcserver erase robin",
+        "npcserver erase robin --scene hollin_pass --instance party7",
+    )
+)
+def erase(
+    player: Annotated[str, typer.Argument(help="The player's id.")],
+    scene: Annotated[str | None, typer.Option(help="Only in this scene; else in all.")] = None,
+    instance: Annotated[str | None, typer.Option(help="Only in this instance.")] = None,
+    url: Annotated[str, typer.Option(help="Where the server is.")] = "http://127.0.0.1:8000",
+    token: Annotated[
+        str | None, typer.Option(envvar="NPCSERVER_TOKEN", help="Token of role admin.")
+    ] = None,
+) -> None:
+    """Let a running server erase a player's lines, name and all memory of them, for good.
+
+    It cannot be undone. What others told of them without their name stays.
+    """
+    with friendly():
+        from npcserver.operate import erase_player
+
+        told = erase_player(url, token, player, scene, instance)
+        for each in told["erased"]:
+            print(f"{each['scene']}/{each['instance']}: {each['entries']} entries erased")
+        for where in told["not_served"]:
+            print(f"{where}: not erased, since the scene is not served; serve it and ask again")
+        if not told["erased"] and not told["not_served"]:
+            print(f"{player} is nowhere in the journal")
+        if told["not_served"]:
+            raise typer.Exit(FAILED)
+
+
 @models_app.command("pull", epilog=examples("npcserver models pull"))
 def models_pull(
     name: Annotated[str, typer.Argument(help="A model's name.")] = "embedded",

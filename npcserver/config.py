@@ -99,6 +99,13 @@ class Settings(BaseSettings):
         description="Past happenings a prompt holds; unset: what the model was tuned with, "
         "or none.",
     )
+    recall_tokens: int = Field(
+        120,
+        ge=0,
+        le=1000,
+        description="What a line may recall of what its prompt no longer holds, in "
+        "tokens; 0: nothing.",
+    )
     temperature: float = Field(0.35, ge=0, le=2, description="How freely words are drawn; 0: not.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")
     cache_gb: Annotated[int, Field(ge=1)] | None = Field(

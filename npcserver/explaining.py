@@ -14,6 +14,7 @@ from npcserver import knowledge
 from npcserver.engines.base import Prompt
 from npcserver.journal import Entry
 from npcserver.library import LoadedScene
+from npcserver.memory import Recalled
 from npcserver.prompt import Deed, PromptBuilder
 from npcserver.protocol import (
     PlayerActed,
@@ -40,6 +41,7 @@ class Explanation(BaseModel):
         prompt: what the model read, up to the character's name; `opening` is how it went on.
         example: the example recalled for the line: what was asked in it, and answered.
         facts: what was recalled for the line.
+        memories: what the character remembered with it, of what the prompt no longer held.
         known: all that the character knew then, and
         withheld: what they did not know then, or hide; none of it is in the prompt.
         emotions, actions: the probabilities decided on; an action not done is `none`.
@@ -55,6 +57,7 @@ class Explanation(BaseModel):
     opening: str = ""
     example: tuple[str, str] | None = None
     facts: list[str] = []
+    memories: list[Recalled] = []
     known: list[str] = []
     withheld: list[str] = []
     emotion: str = ""
@@ -81,19 +84,26 @@ class _Fold:
 
 
 def explain(
-    loaded: LoadedScene, entries: Iterable[Entry], turn_id: str, budget: int, history: int
+    loaded: LoadedScene,
+    entries: Iterable[Entry],
+    turn_id: str,
+    budget: int,
+    history: int,
+    recall: int = 0,
 ) -> Explanation | None:
     """Explain a turn; None where there is none. Of turns with one id, it is the newest.
 
     Args:
         budget: the longest prompt, in estimated tokens.
-        history: past happenings a prompt may hold, as set now.
+        history: past happenings a prompt may hold, and
+        recall: tokens of older ones a line may recall, as set now.
     """
     fold, found = _Fold(SceneState(loaded)), None
     for entry in entries:
         match entry.fact:
             case TurnStarted() as started if started.turn_id == turn_id:
-                found = _begun(fold, started, PromptBuilder(loaded, started.npc, budget, history))
+                builder = PromptBuilder(loaded, started.npc, budget, history, recall)
+                found = _begun(fold, started, builder)
             case TurnEmotion() as felt if found and felt.turn_id == turn_id:
                 found.emotion, found.emotions = felt.emotion, felt.probabilities or {}
                 found.opening = _opening(loaded, found, None)
@@ -125,6 +135,9 @@ def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explana
     told.opening = prompt.opening
     told.example = (example.line, example.reply) if example else None
     told.facts, told.known = facts, list(known)
+    told.memories = [
+        note for each in builder.shown(state, number) if each.past == line for note in each.notes
+    ]
     told.withheld = [
         *builder.character.hides,
         *(fact.fact for fact in builder.loaded.scene.facts if fact.fact not in known),

@@ -66,14 +66,15 @@ class Rules:
         turn_s: seconds after which a turn is stopped, waiting included.
         waiting: turns that may wait for one character.
         prompt_tokens: the longest prompt.
-        history: past happenings a prompt may hold; asked anew for each prompt, since another
-            model may have been brought in.
+        recall_tokens: what a line may recall of what is older than its prompt; 0: nothing.
+        history: past happenings a prompt may hold; asked anew, as models change.
         admission: the way to the engine, one for all scenes.
     """
 
     turn_s: float = 30.0
     waiting: int = 4
     prompt_tokens: int = 1200
+    recall_tokens: int = 0
     history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
     admission: Admission = field(default_factory=lambda: Admission(lambda: None))
@@ -115,7 +116,7 @@ class Floor:
         self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._drafts = Drafts(engine, self._builder)
         self._builders = {
-            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
+            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens, 0, rules.recall_tokens)
             for npc in scene.loaded.characters
         }
 
@@ -180,6 +181,11 @@ class Floor:
     def forget(self, player: str) -> None:
         """Drop what a player who is gone was typing."""
         self._drafts.forget(player)
+
+    def forget_past(self) -> None:
+        """Drop what was kept of how past happenings are written."""
+        for builder in self._builders.values():
+            builder.forget_past()
 
     def _builder(self, npc: str) -> PromptBuilder:
         builder = self._builders[npc]

@@ -7,12 +7,10 @@ is written. Knows nothing of live scenes or sockets.
 SQLite in WAL mode: what was committed survives the death of the process at any moment.
 """
 
-import asyncio
-import queue
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -54,6 +52,19 @@ class TurnRated(BaseModel):
     rating: Literal["good", "bad", "none"]
 
 
+class Erased(BaseModel):
+    """What stood here was a player's own and was erased; others go on counting as before.
+
+    Args:
+        happenings, turns: by how much the scene's counts rose with it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    type: Literal["erased"] = "erased"
+    happenings: int = 0
+    turns: int = 0
+
+
 Fact = (
     PlayerJoined
     | PlayerLeft
@@ -68,8 +79,14 @@ Fact = (
     | TurnHeardBy
     | TurnRated
     | ActionResult
+    | Erased
 )
 _FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
+
+
+def fact_of(told: Any) -> Fact:
+    """A fact from its fields. Raises ValidationError."""
+    return _FACT.validate_python(told)
 
 
 @dataclass(frozen=True)
@@ -195,14 +212,7 @@ class Store:
             self._db.execute(
                 "INSERT INTO entries (scene, instance, at_ms, fact, audience, session_id,"
                 " message_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *where,
-                    entry.at_ms,
-                    entry.fact.model_dump_json(),
-                    " ".join(sorted(entry.audience)),
-                    entry.session_id,
-                    entry.message_id,
-                ),
+                (*where, entry.at_ms, *_columns(entry)),
             )
             if isinstance(entry.fact, TurnDone):
                 self._db.execute(
@@ -233,6 +243,64 @@ class Store:
             (session_id,),
         )
         return {message_id for (message_id,) in rows}
+
+    def instances_of(self, player: str) -> list[tuple[str, str]]:
+        """The scenes and instances whose entries may be about a player, or known to them."""
+        query = (
+            "SELECT DISTINCT scene, instance FROM entries"
+            " WHERE instr(fact, ?) OR instr(' ' || audience || ' ', ?) ORDER BY scene, instance"
+        )
+        return [(str(s), str(i)) for s, i in self._read(query, (f'"{player}"', f" {player} "))]
+
+    def replace(
+        self, scene: str, instance: str, entries: Mapping[int, Entry], speech: Mapping[str, str]
+    ) -> None:
+        """Put other entries in the place of some. Until `scrub` the file keeps traces of the old.
+
+        Args:
+            entries: by their place among the instance's entries, from 0.
+            speech: what was said in turns that never ended; it is all there is then.
+
+        Raises:
+            JournalError: nothing was replaced.
+        """
+        where = (scene, instance)
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                rows = self._db.execute(
+                    "SELECT id FROM entries WHERE scene = ? AND instance = ? ORDER BY id", where
+                ).fetchall()
+                self._db.executemany(
+                    "UPDATE entries SET fact = ?, audience = ?, session_id = ?, message_id = ?"
+                    " WHERE id = ?",
+                    [(*_columns(entry), *rows[at]) for at, entry in entries.items()],
+                )
+                self._db.execute("DELETE FROM speech WHERE scene = ? AND instance = ?", where)
+                self._db.executemany(
+                    "INSERT INTO speech VALUES (?, ?, ?, ?)",
+                    [(*where, *said) for said in speech.items()],
+                )
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise JournalError(f"the journal could not be rewritten: {error}") from error
+
+    def scrub(self) -> None:
+        """Write the file anew, without what was replaced or deleted, and empty its log.
+
+        Raises:
+            JournalError: it could not be done now.
+        """
+        with self._lock:
+            try:
+                self._db.execute("VACUUM")
+                busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal could not be written anew: {error}") from error
+        if busy:
+            raise JournalError("another process reads the journal; let it end, and ask again")
 
     def _read(self, query: str, values: tuple[str, ...]) -> list[Any]:
         with self._lock:
@@ -294,6 +362,12 @@ def _migrations(db: sqlite3.Connection) -> set[str]:
     return done
 
 
+def _columns(entry: Entry) -> tuple[str, str, str | None, str | None]:
+    """An entry's fact, audience, session and message, as its row has them."""
+    audience = " ".join(sorted(entry.audience))
+    return entry.fact.model_dump_json(), audience, entry.session_id, entry.message_id
+
+
 def _entry(
     fact: str, at_ms: int, audience: str, session: str | None = None, message: str | None = None
 ) -> Entry:
@@ -301,78 +375,3 @@ def _entry(
     return Entry(
         _FACT.validate_json(fact), at_ms, frozenset(str(audience).split()), session, message
     )
-
-
-@dataclass
-class _Waiting:
-    batch: Batch
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None] = field(repr=False)
-
-
-class JournalWriter:
-    """A journal whose disk work happens on a thread of its own.
-
-    Whatever waits when the thread looks is written in one transaction: under load, scenes share
-    the cost of a commit.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
-
-    async def commit(self, batch: Batch) -> None:
-        """Write a batch; returns once it is durable. Raises JournalError."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._waiting.put(_Waiting(batch, loop, done))
-        await done
-
-    def close(self) -> None:
-        """Write what waits, then stop the thread. The store stays open."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        stop = False
-        while not stop:
-            group = [self._waiting.get()]
-            while not self._waiting.empty():
-                group.append(self._waiting.get())
-            stop = None in group
-            self._write([item for item in group if item is not None])
-
-    def _write(self, group: list[_Waiting]) -> None:
-        if not group:
-            return
-        try:
-            self._store.write([item.batch for item in group])
-        except sqlite3.Error:
-            # One bad batch must not fail its neighbours: write each by itself.
-            for item in group:
-                self._write_alone(item)
-            return
-        for item in group:
-            _settle(item, None)
-
-    def _write_alone(self, item: _Waiting) -> None:
-        try:
-            self._store.write([item.batch])
-        except sqlite3.Error as error:
-            _settle(item, JournalError(f"the journal could not be written: {error}"))
-        else:
-            _settle(item, None)
-
-
-def _settle(item: _Waiting, error: JournalError | None) -> None:
-    def settle() -> None:
-        if not item.done.done():
-            if error is None:
-                item.done.set_result(None)
-            else:
-                item.done.set_exception(error)
-
-    if not item.loop.is_closed():
-        item.loop.call_soon_threadsafe(settle)

@@ -12,13 +12,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from npcserver import rewriting
 from npcserver.admission import Admission
 from npcserver.bounds import Bucket
 from npcserver.config import Settings
 from npcserver.engines.base import Engine, Sampling
 from npcserver.errors import Closed
 from npcserver.floor import Rules
-from npcserver.journal import Entry, JournalWriter, Store
+from npcserver.journal import Entry, Store
+from npcserver.journal_writer import JournalWriter
 from npcserver.library import LoadedScene
 from npcserver.protocol import Ack, Limits, PlayerInfo, Resume, SessionStarted, TurnDone
 from npcserver.scene import LiveScene, Sender
@@ -31,6 +33,15 @@ FREQUENCY_PENALTY = 0.4
 """Enough to break a loop, too little to keep a character from saying `the` twice."""
 Evict = Callable[[], None]
 """Tells a connection that a newer one took its player's place."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Where a player was erased, and how many entries changed; None: the scene is not served."""
+
+    scene: str
+    instance: str
+    entries: int | None
 
 
 @dataclass
@@ -101,6 +112,36 @@ class Lobby:
     async def entries(self, scene_id: str, instance: str) -> list[Entry]:
         """The journal of an instance, live or not."""
         return await asyncio.to_thread(self._store.entries, scene_id, instance)
+
+    async def erase(self, player: str, scene_id: str | None, instance: str | None) -> list[Erasure]:
+        """Erase a player for good, from everywhere or from a scene or an instance of it.
+
+        Whoever is connected as that player is sent away.
+
+        Raises:
+            Closed: too many instances are live to bring in one more.
+            JournalError: the journal could not be rewritten.
+        """
+        found = []
+        for where in await asyncio.to_thread(self._store.instances_of, player):
+            if scene_id in (None, where[0]) and instance in (None, where[1]):
+                found.append(await self._erase(player, *where))
+        self._lines.pop(player, None)
+        # Also where nothing was found: it may have been cut short the last time.
+        await asyncio.to_thread(self._store.scrub)
+        return found
+
+    async def _erase(self, player: str, scene_id: str, instance: str) -> Erasure:
+        if scene_id not in self.scenes:
+            return Erasure(scene_id, instance, None)
+        scene = await self._scene(scene_id, instance)
+        seat = self._seats.pop((scene_id, instance, player), None)
+        if seat is not None:
+            self._unseat(seat)
+        count = await rewriting.erase(scene, self._store, player)
+        log.info("a player was erased from %s/%s: %d entries", scene_id, instance, count)
+        await self._put_away((scene_id, instance))
+        return Erasure(scene_id, instance, count)
 
     # ---- sessions --------------------------------------------------------------------------
 
@@ -243,6 +284,7 @@ class Lobby:
         entries = await asyncio.to_thread(self._store.entries, scene_id, instance)
         speech = await asyncio.to_thread(self._store.speech, scene_id, instance)
         await scene.start(entries, speech)
+        await asyncio.to_thread(scene.state.memories.prepare)
         self._live[(scene_id, instance)] = scene
         return scene
 
@@ -265,6 +307,7 @@ def rules(settings: Settings, history: Callable[[], int], admission: Admission) 
         turn_s=settings.turn_seconds,
         waiting=settings.waiting_turns,
         prompt_tokens=settings.prompt_tokens,
+        recall_tokens=settings.recall_tokens,
         history=history,
         sampling=Sampling(
             max_tokens=settings.reply_tokens,

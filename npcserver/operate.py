@@ -1,7 +1,8 @@
-"""What an operator asks of a running server: `npcserver models use`."""
+"""What an operator asks of a running server: `npcserver models use`, `npcserver erase`."""
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -24,12 +25,30 @@ def use_model(url: str, token: str | None, model: str | None, adapter: str | Non
     """
     if is_here(url):
         model, adapter = _whole_path(model), _whole_path(adapter)
+    return _ask(url, token, "POST", "/v1/admin/model", json={"model": model, "adapter": adapter})
+
+
+def erase_player(
+    url: str, token: str | None, player: str, scene: str | None, instance: str | None
+) -> Any:
+    """Let a server erase a player for good; where it did.
+
+    Args:
+        scene, instance: only there; None: everywhere.
+
+    Raises:
+        NpcError: there is no server, or it refused, and why.
+    """
+    where = {"scene": scene, "instance": instance}
+    params = {name: value for name, value in where.items() if value is not None}
+    return _ask(url, token, "DELETE", f"/v1/admin/players/{quote(player, '')}", params=params)
+
+
+def _ask(url: str, token: str | None, method: str, path: str, **request: Any) -> Any:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.Client(trust_env=not is_here(url), timeout=TIMEOUT, headers=headers) as http:
-            answer = http.post(
-                f"{url.rstrip('/')}/v1/admin/model", json={"model": model, "adapter": adapter}
-            )
+            answer = http.request(method, f"{url.rstrip('/')}{path}", **request)
             told = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise unreachable(url, error) from None

@@ -36,14 +36,13 @@ from npcserver.sheets import (
     target_ids,
 )
 from npcserver.state import Happening, SceneState, deed_words
+from npcserver.window import Bounds, Shown, estimate_tokens, shown
 
 PROMPT_VERSION = 4
 """Goes up with every change to what a prompt says, so that a model tuned on another is refused."""
 SHOWN_EXAMPLES = 3
 """Examples that every prompt of a character shows; the first ones in the file."""
 RECALLED_FACTS = 1
-BLOCK = 8
-"""History goes in blocks of this many happenings, so that the prefix changes rarely."""
 FUNCTION_WORDS = 0.2
 """What `who`, `you` and the like weigh when an example's line is compared with a player's."""
 MAX_DEEDS = 32
@@ -85,12 +84,6 @@ class Deed:
     words: str
 
 
-def estimate_tokens(text: str) -> int:
-    """A high estimate: English runs at about 4 characters a token, Chinese at 1 or less."""
-    plain = sum(char.isascii() for char in text)
-    return plain // 3 + 2 * (len(text) - plain) + 4
-
-
 def recall_examples(character: Character, line: str) -> list[Example]:
     """The examples that fit a line, best first: those put alike, then those about the same."""
     line = _without_names(character, line)
@@ -113,18 +106,22 @@ def _without_names(character: Character, line: str) -> str:
 class PromptBuilder:
     """Builds the prompts of one character of one scene."""
 
-    def __init__(self, loaded: LoadedScene, npc: str, budget: int, history: int = 0) -> None:
+    def __init__(
+        self, loaded: LoadedScene, npc: str, budget: int, history: int = 0, recall: int = 0
+    ) -> None:
         """One character's prompts.
 
         Args:
             budget: the longest prompt, in estimated tokens.
             history: past happenings it may hold, beside the line that is answered.
+            recall: what may be recalled for a line of what is older, in estimated tokens.
         """
         self.loaded = loaded
         self.npc = npc
         self.character: Character = loaded.characters[npc]
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
+        self._recall = recall
         self.history = history
         self._block = lru_cache(maxsize=512)(self._make_block)
 
@@ -148,17 +145,25 @@ class PromptBuilder:
         messages = (*self.persona, *_merged(self._history(state, line)))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
-    def draft(self, state: SceneState, name: str, text: str) -> Prompt:
-        """The prompt that a line which `name` is still typing would make."""
+    def draft(self, state: SceneState, name: str, text: str, speaker: str = "") -> Prompt:
+        """The prompt that a line which `name` is still typing would make.
+
+        Args:
+            speaker: their id, where they are in the scene.
+        """
         everyone = frozenset(state.bodies)
-        line = Happening(state.number + 1, "", name, text, True, (), "talk", everyone, 0)
-        blocks = [*self._history(state), self._make_block(line, self._known(state, line))]
-        messages = (*self.persona, *_merged(blocks))
+        now_ms = state.happenings[-1].at_ms if state.happenings else 0
+        line = Happening(state.number + 1, speaker, name, text, True, (), "talk", everyone, now_ms)
+        messages = (*self.persona, *_merged(self._history(state, draft=line)))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
+
+    def forget_past(self) -> None:
+        """Drop what was kept of how past happenings are written."""
+        self._block.cache_clear()
 
     def tokens(self, prompt: Prompt) -> int:
         """A high estimate of a prompt's tokens."""
-        return sum(estimate_tokens(message.text) for message in prompt.messages)
+        return _cost(prompt.messages)
 
     def opened(self) -> Prompt:
         """The part that never changes, alone."""
@@ -232,8 +237,15 @@ class PromptBuilder:
     def _known(self, state: SceneState, past: Happening) -> tuple[str, ...]:
         return knowledge.known(self.loaded, state, self.npc, past.number)
 
-    def _make_block(self, past: Happening, known: tuple[str, ...]) -> _Block:
-        """A happening as the character perceived it. Args: known: what they knew then."""
+    def _make_block(
+        self, past: Happening, known: tuple[str, ...], notes: tuple[str, ...] = ()
+    ) -> _Block:
+        """A happening as the character perceived it.
+
+        Args:
+            known: what they knew then.
+            notes: what it made them remember.
+        """
         if past.speaker == self.npc:
             return (Message("assistant", self._own(past)),)
         if not past.spoken:
@@ -243,7 +255,7 @@ class PromptBuilder:
         example, recalled = self.recalled(past.text, known)
         return (
             *(self._primed(example) if example else ()),
-            Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
+            Message("user", "\n".join([line, *(f"[{note}]" for note in (*recalled, *notes))])),
         )
 
     def recalled(self, text: str, facts: Sequence[str]) -> tuple[Example | None, list[str]]:
@@ -287,29 +299,28 @@ class PromptBuilder:
             target = asker
         return action.phrase(target, example.args)
 
-    def _history(self, state: SceneState, line: int | None = None) -> list[_Block]:
-        """What the character perceived, oldest first; what `line` names comes last.
+    def shown(
+        self, state: SceneState, line: int | None = None, draft: Happening | None = None
+    ) -> list[Shown]:
+        """What the prompt for a line, or for a draft, shows of what happened; that comes last."""
+        bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
+        return shown(
+            state, self.npc, line, draft, bounds, lambda each: _cost(self._blocked(state, each))
+        )
 
-        The newest that fit the budget. The cut stands at a multiple of BLOCK, so that it, and with
-        it the prompt's prefix, moves only every so often.
-        """
-        blocks: list[tuple[int, _Block]] = []
-        last: list[_Block] = []
-        spare = self._budget - sum(estimate_tokens(m.text) for m in self.persona)
-        cut = 0
-        for past in reversed(state.happenings):
-            if self.npc not in past.heard_by:
-                continue
-            block = self._block(past, self._known(state, past))
-            spare -= sum(estimate_tokens(message.text) for message in block)
-            if past.number == line:
-                last = [block]
-            elif spare >= 0 and len(blocks) < self.history:
-                blocks.append((past.number, block))
-            else:
-                cut = (past.number // BLOCK + 1) * BLOCK
-                break
-        return [block for number, block in reversed(blocks) if number >= cut] + last
+    def _history(
+        self, state: SceneState, line: int | None = None, draft: Happening | None = None
+    ) -> list[_Block]:
+        return [self._blocked(state, each) for each in self.shown(state, line, draft)]
+
+    def _blocked(self, state: SceneState, each: Shown) -> _Block:
+        notes = tuple(note.text for note in each.notes)
+        return self._block(each.past, self._known(state, each.past), notes)
+
+
+def _cost(messages: Sequence[Message]) -> int:
+    """A high estimate of their tokens."""
+    return sum(estimate_tokens(message.text) for message in messages)
 
 
 def _merged(blocks: Sequence[_Block]) -> Iterator[Message]:

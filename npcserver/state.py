@@ -7,8 +7,10 @@ where its journal ends. Knows nothing of engines, sockets or clocks.
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from npcserver.journal import Entry, TurnHeardBy
+from npcserver.journal import Entry, Erased, TurnHeardBy
 from npcserver.library import LoadedScene
+from npcserver.memories import Memories
+from npcserver.memory import Memory, importance
 from npcserver.protocol import (
     ActionResult,
     PlayerActed,
@@ -27,7 +29,7 @@ from npcserver.protocol import (
 )
 
 REMEMBERED = 400
-"""Happenings kept in memory; older ones are in the journal only."""
+"""Happenings kept as they were; what is remembered of older ones is in memory.py."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Save:
     witnessed: dict[tuple[str, str], int]
     turns: int
     number: int
+    memories: Memories
 
 
 @dataclass
@@ -128,8 +131,11 @@ class SceneState:
     turns: int = 0
     number: int = 0
     saves: dict[str, Save] = field(default_factory=dict)
+    memories: Memories = field(init=False)
 
     def __post_init__(self) -> None:
+        names = {npc: character.name for npc, character in self.loaded.characters.items()}
+        self.memories = Memories(self.loaded.scene.language, names)
         for member in self.loaded.scene.cast:
             character = self.loaded.characters[member.character]
             place = self.loaded.scene.places[member.place]
@@ -162,6 +168,7 @@ class SceneState:
             case PlayerLeft(player=player_id):
                 self.bodies.pop(player_id, None)
                 self.attention.pop(player_id, None)
+                self.memories.left(player_id, self.number)
             case PlayerMoved() as moved:
                 body = self.bodies[moved.player]
                 self.bodies[moved.player] = replace(
@@ -204,6 +211,9 @@ class SceneState:
                 self._heard(heard)
             case ActionResult() as result:
                 self._result(entry, result)
+            case Erased() as gone:
+                self.number += gone.happenings
+                self.turns += gone.turns
 
     def _saved(self) -> Save:
         return Save(
@@ -214,6 +224,7 @@ class SceneState:
             dict(self.witnessed),
             self.turns,
             self.number,
+            self.memories.copy(),
         )
 
     def _restore(self, save: Save) -> None:
@@ -229,6 +240,7 @@ class SceneState:
         self.witnessed = dict(save.witnessed)
         # Counted on from there, so that the same play after it is the same to the letter.
         self.turns, self.number = save.turns, save.number
+        self.memories.go_back(save.memories)
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""
@@ -263,20 +275,47 @@ class SceneState:
         **rest: str | None,
     ) -> None:
         self.number += 1
-        self.happenings.append(
-            Happening(
-                self.number,
-                speaker,
-                name,
-                text,
-                spoken,
-                tuple(to),
-                volume,
-                entry.audience,
-                entry.at_ms,
-                **rest,  # type: ignore[arg-type]
-            )
+        past = Happening(
+            self.number,
+            speaker,
+            name,
+            text,
+            spoken,
+            tuple(to),
+            volume,
+            entry.audience,
+            entry.at_ms,
+            **rest,  # type: ignore[arg-type]
         )
+        self.happenings.append(past)
+        self._remember(past)
+
+    def _remember(self, past: Happening) -> None:
+        body = self.bodies.get(past.speaker)
+        place = self.loaded.scene.places[body.place].name if body else ""
+        weight = importance(
+            past.text,
+            spoken=past.spoken,
+            by_world=not past.speaker,
+            meant=bool(past.to),
+            deed=past.deed is not None,
+        )
+        memory = Memory(
+            past.number,
+            past.at_ms,
+            place,
+            past.speaker,
+            past.name,
+            past.text,
+            past.spoken,
+            tuple(self.name_of(who) for who in past.to),
+            frozenset({past.speaker, *past.to}),
+            past.volume,
+            past.heard_by,
+            past.deed,
+            weight,
+        )
+        self.memories.add(memory, player=body is not None and not body.npc)
 
     def _end(self, entry: Entry, done: TurnDone) -> None:
         turn = self.open_turns.pop(done.turn_id, None)
@@ -304,6 +343,7 @@ class SceneState:
             if past.turn_id == heard.turn_id and past.status == "interrupted":
                 if set(past.to) == {heard.player} and heard.chars < len(past.text):
                     self.happenings[index] = replace(past, text=past.text[: heard.chars])
+                    self.memories.amend(past.number, past.text[: heard.chars])
                 return
 
     def _result(self, entry: Entry, result: ActionResult) -> None:

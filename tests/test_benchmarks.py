@@ -8,7 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
+from npcserver.recall import terms
 from tests import tiny
 from tests.server import serving
 from tests.test_tune import fresh  # noqa: F401 - a fixture
@@ -30,6 +32,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.data(where)
     tiny.model(where, where / "quay")
     return where
+
+
+def test_recall_is_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recall, out = benchmark("recall"), tmp_path / "recall.json"
+    recall.main(["--sizes", "10", "100", "--seeds", "1", "--out", str(out)])
+    rows = json.loads(out.read_text())["results"]
+    assert {(row["language"], row["events"], row["way"]) for row in rows} == {
+        (language, events, way)
+        for language in ("en", "zh")
+        for events in (10, 100)
+        for way in ("as served", "rarity left out", "FTS5")
+    }
+    ours = [row for row in rows if row["way"] == "as served"]
+    assert all(row["asked"] >= 0.9 for row in ours)
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_is_asked_afresh_shares_no_word(language: str) -> None:
+    path = ROOT / "benchmarks" / "recall_cases" / f"{language}.yaml"
+    cases = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert len(cases["facts"]) == 30
+    for fact in cases["facts"]:
+        assert terms(fact["told"]) & terms(fact["asked"]), fact
+        assert fact["told"] not in fact["asked"]
+        shared = terms(fact["told"]) & terms(fact["afresh"])
+        assert not shared, (fact, shared)
 
 
 def test_training_is_timed_against_trl(folder: Path) -> None:

@@ -79,6 +79,38 @@ def test_what_was_decided_recalled_and_withheld() -> None:
     run(main)
 
 
+def test_what_was_remembered_and_why() -> None:
+    async def main() -> None:
+        store, engine = Store(":memory:"), Remembering({"quay": QUAY})
+        engine.prompts = []
+        rules = Rules(history=lambda: 2, recall_tokens=120)
+        lines = ["My silver ring fell into the well.", "Hello.", "You are a fool.", "Hello."]
+        async with live(store, engine, rules) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            for number, line in enumerate([*lines, "Did that silver ring turn up?"], 1):
+                await kit.say(line, to=["ada"], id=f"m{number}")
+                await kit.until("turn.done", number)
+        entries = store.entries("quay", "main")
+        told = explain(QUAY, entries, "t5", rules.prompt_tokens, 2, rules.recall_tokens)
+        assert told is not None
+        (memory,) = told.memories
+        assert memory.text == "Earlier, Kit said to Ada Finch: My silver ring fell into the well."
+        assert (memory.why, memory.source, memory.told_by) == ("about", "heard", "Kit")
+        assert memory.place == "the quay"
+        assert 0 < memory.relevance <= 1
+        assert 0 < memory.recency < 1
+        assert 0 < memory.importance < 1
+        assert f"[{memory.text}]" in told.prompt[-1].text
+        assert [m.text for m in engine.prompts[-1].messages] == [
+            block.text for block in told.prompt
+        ]
+        first = explain(QUAY, entries, "t1", rules.prompt_tokens, 2, rules.recall_tokens)
+        assert first is not None
+        assert first.memories == []
+
+    run(main)
+
+
 def test_after_a_restore_a_turn_id_is_the_newest() -> None:
     async def main() -> None:
         store = Store(":memory:")

@@ -12,10 +12,10 @@ from npcserver.journal import (
     Batch,
     Entry,
     JournalError,
-    JournalWriter,
     Recording,
     Store,
 )
+from npcserver.journal_writer import JournalWriter
 from npcserver.protocol import PlayerLeft, TurnDone
 
 

@@ -9,12 +9,14 @@ ROOT = Path(__file__).parent.parent
 NPCSERVER = [
     ["errors", "bounds", "relevance", "guard", "engines.base", "engines.machine"],
     [
+        "acquaintance",
         "admission",
         "fetching",
         "slips",
         "commands",
         "documents",
         "conversion",
+        "recall",
         "engines.options",
         "engines.thinking",
         "engines.worker",
@@ -34,6 +36,7 @@ NPCSERVER = [
         "engines.torch_weights",
         "inventory",
         "library",
+        "memory",
         "tokens",
         "journal",
         "session",
@@ -43,15 +46,25 @@ NPCSERVER = [
         "engines.endpoint",
         "judging",
     ],
-    ["access", "engines.convert", "engines.fleet", "engines.openvino_form", "scenarios"],
+    [
+        "access",
+        "memories",
+        "journal_writer",
+        "engines.convert",
+        "engines.fleet",
+        "engines.openvino_form",
+        "scenarios",
+    ],
     ["state", "engines.writing"],
-    ["hearing", "knowledge", "views", "engines.asking", "engines.questions"],
+    ["hearing", "knowledge", "views", "erasing", "engines.asking", "engines.questions"],
+    ["window"],
     ["prompt"],
     ["explaining"],
     ["director", "turn", "engines.forcing", "engines.replying"],
     ["drafts", "engines.probing"],
     ["floor"],
     ["scene"],
+    ["rewriting"],
     ["engines.host", "engines.openvino", "engines.torch_batching"],
     ["engines.scripted", "engines.remote", "engines.appraisal"],
     ["lobby"],
@@ -95,9 +108,21 @@ HEIGHT = {
 PURE = [
     *(
         f"npcserver.{name}"
-        for name in ("state", "hearing", "director", "prompt", "knowledge", "turn", "guard")
+        for name in (
+            "state",
+            "hearing",
+            "director",
+            "prompt",
+            "knowledge",
+            "memory",
+            "turn",
+            "guard",
+        )
     ),
-    *(f"npcserver.{name}" for name in ("scene", "floor", "views")),
+    *(
+        f"npcserver.{name}"
+        for name in ("scene", "floor", "views", "memory", "memories", "recall", "window")
+    ),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),
     *(f"finetune.evaluate.{name}" for name in ("statistics", "texts", "measures", "voices")),

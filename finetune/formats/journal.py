@@ -61,8 +61,9 @@ class _Played:
     def apply(self, row: int, entry: Entry) -> None:
         """Take in an entry. Raises KeyError where the scene no longer has what it names."""
         self.state.apply(entry)
-        if self.state.happenings and self.state.number not in self.told:
-            self.told[self.state.number] = self.state.happenings[-1], row
+        newest = self.state.happenings[-1] if self.state.happenings else None
+        if newest is not None and newest.number not in self.told:
+            self.told[newest.number] = newest, row
         match entry.fact:
             case PlayerJoined(player=player):
                 self.called[player.name] = player.id

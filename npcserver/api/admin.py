@@ -1,4 +1,4 @@
-"""What admins ask: which model is served, another one in its place, and why a turn came out so.
+"""What admins ask: another model, why a turn came out so, and that a player be erased.
 
 For role admin. Nobody is disconnected: turns under way end on the model they began on.
 """
@@ -6,6 +6,7 @@ For role admin. Nobody is disconnected: turns under way end on the model they be
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,9 @@ from npcserver.api.characters import ApiError
 from npcserver.config import Settings
 from npcserver.errors import Closed, ModelError, Rejected
 from npcserver.explaining import Explanation, explain
+from npcserver.journal import JournalError
 from npcserver.library import LoadedScene
+from npcserver.protocol import is_id
 from npcserver.served import Served
 
 Name = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -72,12 +75,36 @@ def router(served: Served, scenes: Mapping[str, LoadedScene], settings: Settings
             raise ApiError(404, "no_such_scene", f"there is no scene {scene[:40]!r}")
         entries = await request.app.state.lobby.entries(scene, instance)
         found = await asyncio.to_thread(
-            explain, scenes[scene], entries, turn_id, settings.prompt_tokens, served.history()
+            explain,
+            scenes[scene],
+            entries,
+            turn_id,
+            settings.prompt_tokens,
+            served.history(),
+            settings.recall_tokens,
         )
         if found is None:
             where = f"{scene}/{instance[:40]}"
             raise ApiError(404, "no_such_turn", f"{where} has no turn {turn_id[:40]!r}")
         return found
+
+    @routes.delete("/v1/admin/players/{player}")
+    async def erase(
+        player: str, request: Request, scene: str | None = None, instance: str | None = None
+    ) -> dict[str, Any]:
+        """Erase a player for good, everywhere, in a scene, or in an instance of it."""
+        _admit(request, settings)
+        if not is_id(player):
+            raise ApiError(400, "bad_id", "an id is 1 to 64 letters (a to z), digits, _ . and -")
+        try:
+            found = await request.app.state.lobby.erase(player, scene, instance)
+        except Closed as closed:
+            raise ApiError(503, closed.code, closed.message) from closed
+        except JournalError as error:
+            raise ApiError(503, error.code, error.message) from error
+        there = [asdict(each) for each in found if each.entries is not None]
+        elsewhere = [f"{each.scene}/{each.instance}" for each in found if each.entries is None]
+        return {"erased": there, "not_served": elsewhere}
 
     return routes
 

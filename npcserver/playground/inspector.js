@@ -41,10 +41,18 @@ function panel(told) {
     ...part("why.feeling", bars(told.emotions)),
     ...part("why.doing", bars(told.actions)),
     ...part("why.recalled", recalled.map((text) => html("p", { text }))),
+    ...part("why.remembered", told.memories.map(memory)),
     ...part("why.known", [list(told.known)]),
     ...part("why.withheld", [list(told.withheld)]),
     ...part("why.prompt", [html("pre", { text: [...told.prompt.map(({ text }) => text), told.opening].join("\n\n") })]),
   ];
+}
+
+/** A memory, and what brought it up. */
+function memory(told) {
+  const weights = ["relevance", "recency", "importance"].map((name) => `${t(`why.${name}`)} ${told[name].toFixed(2)}`);
+  const why = [t(`why.${told.why}`), t(`why.${told.source}`), told.place, ...weights].filter(Boolean).join(" · ");
+  return html("p", {}, html("span", { text: told.text }), html("br"), html("small", { text: why }));
 }
 
 function part(title, inner) {

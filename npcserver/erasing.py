@@ -1,0 +1,144 @@
+"""A scene's journal without a player: what they were, said and did is gone from it for good.
+
+Their own entries, and the turns that answered them, become `erased` entries that hold nothing but
+how far the scene went on counting; so numbers and turn ids stay what they are, and the scene is
+still the fold of its journal. From what others said their name is taken out. What others told of
+them in other words cannot be found. Knows no files and no live scenes.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from npcserver import relevance
+from npcserver.journal import Entry, Erased, Fact, fact_of
+from npcserver.library import LoadedScene
+from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
+from npcserver.state import SceneState
+
+SOMEONE = {"en": "someone", "zh": "某人"}
+TEXTS = {"text", "reason", "detail", "about", "args"}
+"""Fields that hold words; a name is looked for in them, and nowhere else."""
+IDS = {"to", "target", "player", "players", "seen_by"}
+"""Fields that hold ids of people."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What changes in a journal.
+
+    Args:
+        entries: the changed ones, by their place.
+        speech: what was said in turns that never ended; it is all there is then.
+    """
+
+    entries: dict[int, Entry]
+    speech: dict[str, str]
+
+
+@dataclass
+class _Sought:
+    """What is a player's, as far as the journal was read."""
+
+    player: str
+    names: set[str] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
+    turns: set[str] = field(default_factory=set)
+    actions: set[str] = field(default_factory=set)
+
+    def note(self, entry: Entry) -> bool:
+        """Whether an entry is the player's own. After a restore a turn's id may come again."""
+        fact = entry.fact
+        match fact:
+            case TurnStarted(turn_id=turn, to=to):
+                (self.turns.add if self.player in to else self.turns.discard)(turn)
+            case TurnAction(turn_id=turn, action_id=action):
+                (self.actions.add if turn in self.turns else self.actions.discard)(action)
+        who = getattr(fact, "player", None)
+        own = self.player == getattr(who, "id", who)
+        if own and isinstance(fact, PlayerJoined):
+            self.names.add(fact.player.name)
+        elif own and isinstance(fact, PlayerSaid):
+            self.names.add(fact.name)
+        if own and entry.session_id:
+            self.sessions.add(entry.session_id)
+        answered = getattr(fact, "turn_id", None) in self.turns
+        return own or answered or getattr(fact, "action_id", None) in self.actions
+
+
+def without(
+    loaded: LoadedScene, entries: Sequence[Entry], speech: Mapping[str, str], player: str
+) -> Rewritten:
+    """What must change in an instance's journal, so that nothing of a player is left."""
+    sought, state = _Sought(player), SceneState(loaded)
+    gone: dict[int, Entry] = {}
+    for at, entry in enumerate(entries):
+        number, turns = state.number, state.turns
+        state.apply(entry)
+        if sought.note(entry):
+            told = Erased(happenings=state.number - number, turns=state.turns - turns)
+            gone[at] = Entry(told, entry.at_ms)
+    unnamed = _replacer(sought.names, SOMEONE[loaded.scene.language])
+    changed = dict(gone)
+    for at, entry in enumerate(entries):
+        if at not in gone and (new := _cleared(entry, sought, unnamed)) != entry:
+            changed[at] = new
+    kept = {turn: unnamed(text) for turn, text in speech.items() if turn not in sought.turns}
+    return Rewritten(changed, kept)
+
+
+def applied(entries: Iterable[Entry], changed: Mapping[int, Entry]) -> list[Entry]:
+    """The journal as it is then."""
+    return [changed.get(at, entry) for at, entry in enumerate(entries)]
+
+
+def _replacer(names: Iterable[str], someone: str) -> Callable[[str], str]:
+    """Takes names out of a text; one that is an everyday word names nobody."""
+    looked_for = [name for name in names if relevance.meaning(name)]
+    if not looked_for:
+        return lambda text: text
+    edged = (
+        rf"(?<!\w){re.escape(name)}(?!\w)" if name.isascii() else re.escape(name)
+        for name in sorted(looked_for, key=len, reverse=True)
+    )
+    pattern = re.compile("|".join(edged), re.IGNORECASE)
+    return lambda text: pattern.sub(someone, text)
+
+
+def _cleared(entry: Entry, sought: _Sought, unnamed: Callable[[str], str]) -> Entry:
+    """An entry of somebody else's, without the player."""
+    if entry.session_id in sought.sessions:
+        entry = replace(entry, session_id=None, message_id=None)
+    told = entry.fact.model_dump(mode="json")
+    clear = {
+        name: _words(value, sought.player, unnamed) if name in TEXTS else _ids(value, sought.player)
+        for name, value in told.items()
+        if name in TEXTS | IDS
+    }
+    fact: Fact = entry.fact
+    if told | clear != told:
+        try:
+            fact = fact_of(told | clear)
+        except ValidationError:  # without the player nothing is left that makes sense
+            fact = Erased()
+    return replace(entry, fact=fact, audience=entry.audience - {sought.player})
+
+
+def _ids(value: Any, player: str) -> Any:
+    if isinstance(value, list):
+        return [each for each in value if each != player]
+    return None if value == player else value
+
+
+def _words(value: Any, player: str, unnamed: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return unnamed("" if value == player else value)
+        case list():
+            return [_words(each, player, unnamed) for each in value]
+        case dict():
+            return {name: _words(each, player, unnamed) for name, each in value.items()}
+    return value
