@@ -54,6 +54,18 @@ class TurnRated(BaseModel):
     rating: Literal["good", "bad", "none"]
 
 
+class Cue(BaseModel):
+    """Something only characters perceive, that one of them may speak about: who comes in, silence.
+
+    Args:
+        words: how their prompts say it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    type: Literal["scene.cue"] = "scene.cue"
+    words: str
+
+
 Fact = (
     PlayerJoined
     | PlayerLeft
@@ -68,6 +80,7 @@ Fact = (
     | TurnHeardBy
     | TurnRated
     | ActionResult
+    | Cue
 )
 _FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
 

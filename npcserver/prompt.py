@@ -221,7 +221,7 @@ class PromptBuilder:
         if action.target == "none":
             return [None]
         if action.target == "player":
-            return [asker] if asker in state.bodies else []
+            return [asker] if asker in state.bodies and not state.bodies[asker].npc else []
         here = state.bodies[self.npc].place
         props = self.loaded.scene.props
         return [
@@ -242,8 +242,9 @@ class PromptBuilder:
         if not past.spoken:
             who = f"{past.name} " if past.name else ""
             return (Message("user", f"[{who}{past.text}]"),)
-        line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
-        example, recalled = self.recalled(past.text, known)
+        heard = past.heard_as(self.npc)
+        line = f"{past.name}{self.wording.colon}{self.wording.space}{heard}"
+        example, recalled = self.recalled(heard, known)
         return (
             *(self._primed(example) if example else ()),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
@@ -256,7 +257,9 @@ class PromptBuilder:
         return next(iter(recall_examples(self.character, text)), None), [facts[i] for i in ranked]
 
     def _own(self, past: Happening) -> str:
-        return self._answer(past.emotion or self.character.resting, past.deed, past.text)
+        return self._answer(
+            past.emotion or self.character.resting, past.deed, past.heard_as(self.npc)
+        )
 
     def _answer(self, emotion: str, deed: str | None, text: str) -> str:
         """An answer of the character's, whole. Args: deed: its words."""
@@ -301,7 +304,7 @@ class PromptBuilder:
         spare = self._budget - sum(estimate_tokens(m.text) for m in self.persona)
         cut = 0
         for past in reversed(state.happenings):
-            if self.npc not in past.heard_by:
+            if self.npc not in past.heard_by or not past.heard_as(self.npc):
                 continue
             block = self._block(past, self._known(state, past))
             spare -= sum(estimate_tokens(message.text) for message in block)

@@ -17,10 +17,11 @@ from npcserver.client import Client, Message, connect
 from npcserver.engines.base import Engine
 from npcserver.errors import NpcError, Rejected
 from npcserver.floor import Rules
+from npcserver.hosting import Sender
 from npcserver.journal import Batch, Store
 from npcserver.library import LoadedScene
 from npcserver.protocol import PlayerInfo, ServerMessage, parse
-from npcserver.scene import LiveScene, Sender
+from npcserver.scene import LiveScene
 
 STILL_S = 0.2
 """A server is thought to have said everything when it says nothing for so long after a turn."""

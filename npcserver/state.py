@@ -7,8 +7,9 @@ where its journal ends. Knows nothing of engines, sockets or clocks.
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from npcserver.journal import Entry, TurnHeardBy
+from npcserver.journal import Cue, Entry, TurnHeardBy
 from npcserver.library import LoadedScene
+from npcserver.pace import Pace
 from npcserver.protocol import (
     ActionResult,
     PlayerActed,
@@ -49,9 +50,11 @@ class Happening:
 
     Args:
         number: its place in the instance's history; what a restore forgot frees its numbers.
-        text: the words spoken, or what was done as a sentence.
+        text: all the words spoken, or what was done as a sentence; `heard_as` is what somebody in
+            particular remembers.
         spoken: whether `text` is speech.
         deed: what a character did while speaking, as the prompt says it.
+        reached: how many characters of `text` reached whom, where somebody did not hear all of it.
     """
 
     number: int
@@ -67,6 +70,11 @@ class Happening:
     status: TurnStatus | None = None
     emotion: str | None = None
     deed: str | None = None
+    reached: tuple[tuple[str, int], ...] = ()
+
+    def heard_as(self, listener: str) -> str:
+        """The words as far as `listener` heard them."""
+        return self.text[: dict(self.reached).get(listener)]
 
 
 @dataclass
@@ -78,6 +86,8 @@ class OpenTurn:
     at_ms: int
     emotion: str | None = None
     action: TurnAction | None = None
+    heard: dict[str, int] = field(default_factory=dict)
+    """How many characters reached a player by now."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class Save:
     witnessed: dict[tuple[str, str], int]
     turns: int
     number: int
+    pace: Pace
 
 
 @dataclass
@@ -127,6 +138,7 @@ class SceneState:
     """Since which happening a character knows of an event, by character and event."""
     turns: int = 0
     number: int = 0
+    pace: Pace = field(default_factory=Pace)
     saves: dict[str, Save] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,6 +166,7 @@ class SceneState:
 
     def apply(self, entry: Entry) -> None:
         """Take in one entry of the journal."""
+        self.pace = self.pace.after(entry)
         match entry.fact:
             case PlayerJoined(player=player):
                 self.bodies[player.id] = Body(
@@ -186,7 +199,8 @@ class SceneState:
                 self.turns += 1
                 self.open_turns[started.turn_id] = OpenTurn(started, entry.audience, entry.at_ms)
                 for listener in started.to:
-                    self.attention[listener] = started.npc
+                    if listener not in self.loaded.characters:
+                        self.attention[listener] = started.npc
             case TurnEmotion() as emotion:
                 turn = self.open_turns[emotion.turn_id]
                 turn.emotion = emotion.emotion
@@ -204,6 +218,8 @@ class SceneState:
                 self._heard(heard)
             case ActionResult() as result:
                 self._result(entry, result)
+            case Cue(words=words):
+                self._happen(entry, "", "", words, spoken=False)
 
     def _saved(self) -> Save:
         return Save(
@@ -214,6 +230,7 @@ class SceneState:
             dict(self.witnessed),
             self.turns,
             self.number,
+            self.pace,
         )
 
     def _restore(self, save: Save) -> None:
@@ -229,6 +246,9 @@ class SceneState:
         self.witnessed = dict(save.witnessed)
         # Counted on from there, so that the same play after it is the same to the letter.
         self.turns, self.number = save.turns, save.number
+        # Whoever locked it then and is gone cannot unlock it.
+        locked_by = save.pace.locked_by if save.pace.locked_by in self.bodies else ""
+        self.pace = replace(save.pace, locked_by=locked_by)
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""
@@ -282,8 +302,9 @@ class SceneState:
         turn = self.open_turns.pop(done.turn_id, None)
         if turn is None or not done.text:
             return
+        # Whoever walked away while it was said heard the beginning.
         self._happen(
-            entry,
+            replace(entry, audience=turn.audience | entry.audience),
             done.npc,
             self.bodies[done.npc].name,
             done.text,
@@ -294,17 +315,39 @@ class SceneState:
             emotion=turn.emotion,
             deed=self._deed(turn.action) if turn.action else None,
         )
+        for player, chars in turn.heard.items():
+            self.happenings[-1] = self._cut(self.happenings[-1], player, chars)
 
     def _deed(self, action: TurnAction) -> str:
         return deed_words(self, action.name, action.target, action.args)
 
     def _heard(self, heard: TurnHeardBy) -> None:
-        """An interrupted line counts only as far as its listener really heard it."""
+        """Note how far a line reached a player; the farthest they told of counts."""
+        if turn := self.open_turns.get(heard.turn_id):
+            turn.heard[heard.player] = max(heard.chars, turn.heard.get(heard.player, 0))
+            return
         for index, past in enumerate(self.happenings):
-            if past.turn_id == heard.turn_id and past.status == "interrupted":
-                if set(past.to) == {heard.player} and heard.chars < len(past.text):
-                    self.happenings[index] = replace(past, text=past.text[: heard.chars])
+            if past.turn_id == heard.turn_id:
+                self.happenings[index] = self._cut(past, heard.player, heard.chars)
                 return
+
+    def _cut(self, past: Happening, player: str, chars: int) -> Happening:
+        """A line that reached `player` so far.
+
+        A character remembers of their own words what reached those they were said to, and of
+        another's what reached any player: a voice that was cut for all was cut for everybody.
+        """
+        characters, whole = self.loaded.characters, len(past.text)
+        if player not in past.heard_by or player in characters:
+            return past
+        reached = {who: at for who, at in past.reached if who not in characters}
+        reached[player] = max(min(chars, whole), reached.get(player, 0))
+        players = past.heard_by - characters.keys()
+        cut = dict(reached)
+        for npc in past.heard_by & characters.keys():
+            meant = players & set(past.to) if npc == past.speaker else players
+            cut[npc] = max(reached.get(each, whole) for each in meant or players)
+        return replace(past, reached=tuple(sorted(cut.items())))
 
     def _result(self, entry: Entry, result: ActionResult) -> None:
         doing = self.actions.pop(result.action_id, None)

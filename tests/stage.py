@@ -11,10 +11,11 @@ from typing import Any
 from npcserver.engines.base import Engine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
+from npcserver.hosting import Sender
 from npcserver.journal import Batch, Store
 from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import PlayerInfo, ServerMessage, parse
-from npcserver.scene import LiveScene, Sender
+from npcserver.scene import LiveScene
 
 QUAY = load_scene(Path(__file__).parent / "data" / "quay")
 

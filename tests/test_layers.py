@@ -43,14 +43,15 @@ NPCSERVER = [
         "engines.endpoint",
         "judging",
     ],
-    ["access", "engines.convert", "engines.fleet", "engines.openvino_form", "scenarios"],
+    ["access", "engines.convert", "engines.fleet", "engines.openvino_form", "scenarios", "pace"],
     ["state", "engines.writing"],
     ["hearing", "knowledge", "views", "engines.asking", "engines.questions"],
     ["prompt"],
     ["explaining"],
-    ["director", "turn", "engines.forcing", "engines.replying"],
-    ["drafts", "engines.probing"],
+    ["director", "turn", "casting", "waiting", "engines.forcing", "engines.replying"],
+    ["drafts", "telling", "engines.probing"],
     ["floor"],
+    ["hosting", "initiative"],
     ["scene"],
     ["engines.host", "engines.openvino", "engines.torch_batching"],
     ["engines.scripted", "engines.remote", "engines.appraisal"],
@@ -97,7 +98,10 @@ PURE = [
         f"npcserver.{name}"
         for name in ("state", "hearing", "director", "prompt", "knowledge", "turn", "guard")
     ),
-    *(f"npcserver.{name}" for name in ("scene", "floor", "views")),
+    *(
+        f"npcserver.{name}"
+        for name in ("scene", "floor", "views", "pace", "casting", "waiting", "telling", "hosting")
+    ),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),
     *(f"finetune.evaluate.{name}" for name in ("statistics", "texts", "measures", "voices")),
