@@ -174,7 +174,7 @@ class Scene(_Strict):
     facts: Annotated[list[Fact], Field(max_length=256)] = []
     """What is not everybody's to know, or not from the beginning."""
     director: Direction = Direction()
-    """How freely characters speak where no player asked them to."""
+    """Whether characters speak unasked, and who answers where several might."""
     cast: Annotated[list[CastMember], Field(min_length=1, max_length=32)]
     """Who is in the scene, and where."""
 
