@@ -5,6 +5,7 @@ Whatever a turn produces goes through the scene's mailbox, so that the scene sta
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ from npcserver.protocol import Because, TurnStatus, Volume
 from npcserver.telling import Writer
 from npcserver.turn import Intent, Part, Sentence, Words, play
 from npcserver.waiting import Turn, Turns, reach, reply_volume
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,9 @@ class Floor:
             status, reason = "failed", error.message
         except JournalError as error:
             status, reason = "failed", error.message
+        except Exception as error:  # a fault in one turn must not hold the floor for ever
+            log.exception("a turn of %s failed", turn.npc)
+            status, reason = "failed", f"internal error: {type(error).__name__}"
         if status == "completed" and not turn.text:
             status, reason = "silent", "nothing to say"
         await self._scene.call(lambda: self._end(turn, status, reason))

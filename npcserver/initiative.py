@@ -82,7 +82,9 @@ class Initiative:
         if npc := self._who("arrival", seen_by, words):
             greets = state.loaded.characters[npc].greets
             authored = greets[state.turns % len(greets)] if greets else ""
-            await self._scene.record(Cue(words=words), seen_by & state.loaded.characters.keys())
+            await self._scene.record(
+                Cue(words=words), seen_by.intersection(state.loaded.characters)
+            )
             self._floor.volunteer(npc, "arrival", player, authored=authored)
 
     def _wait(self) -> None:
