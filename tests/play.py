@@ -79,7 +79,9 @@ def check_floor(entries: list[Entry]) -> None:
                 over = [other for other, hearing in speaking.values() if hearing & entry.audience]
                 assert not over, (entry, over)
                 speaking[turn] = started, set(entry.audience)
-            case TurnHeardBy(turn_id=turn, player=player) if entry.session_id is None:
+            case TurnHeardBy(turn_id=turn, player=player) if (
+                turn in speaking and entry.session_id is None
+            ):
                 speaking[turn][1].discard(player)  # they walked away
             case TurnDone(turn_id=turn):
                 speaking.pop(turn, None)
