@@ -163,7 +163,7 @@ def unprompted(
     ]
     # Whoever cares most, then whoever has been silent longest: so everybody gets their turn.
     sheets = state.loaded.characters
-    able.sort(key=lambda npc: (-interest(sheets[npc], words), pace.spoke.get(npc, 0)))
+    able.sort(key=lambda npc: (-interest(sheets[npc], words), pace.spoke.get(npc, -1)))
     willing = (npc for npc in able if _would(state, sheets[npc], npc, words, seed))
     return next(willing, None)
 
