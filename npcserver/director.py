@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from npcserver import relevance
 from npcserver.hearing import distance, listeners
+from npcserver.library import LoadedScene
 from npcserver.pace import OWN_ACCORD
 from npcserver.protocol import Because
 from npcserver.sheets import Character
@@ -129,7 +130,7 @@ def reply(state: SceneState, said: Happening, depth: int, seed: int) -> Choice |
         sheet = state.loaded.characters[npc]
         partner = npc in said.to
         # Who is spoken to may answer; a bystander only breaks in on what concerns them.
-        chance = sheet.talkativeness * (1 if partner else interest(sheet, said.text))
+        chance = sheet.talkativeness * (1 if partner else interest(state.loaded, npc, said.text))
         rests = state.pace.rests(npc, said.at_ms, direction.cooldown_s) and not partner
         if not rests and draw(state, seed, "reply", npc) < chance:
             return Choice((npc,), because="exchange")
@@ -162,19 +163,25 @@ def unprompted(
         and not pace.rests(npc.id, now_ms, direction.cooldown_s)
     ]
     # Whoever cares most, then whoever has been silent longest: so everybody gets their turn.
-    sheets = state.loaded.characters
-    able.sort(key=lambda npc: (-interest(sheets[npc], words), pace.spoke.get(npc, -1)))
-    willing = (npc for npc in able if _would(state, sheets[npc], npc, words, seed))
+    loaded = state.loaded
+    able.sort(key=lambda npc: (-interest(loaded, npc, words), pace.spoke.get(npc, -1)))
+    willing = (npc for npc in able if _would(state, npc, words, seed))
     return next(willing, None)
 
 
-def interest(sheet: Character, text: str) -> float:
-    """How far a text is about what stands on a character's sheet, 0 to 1."""
+def interest(loaded: LoadedScene, npc: str, text: str) -> float:
+    """How much of what anybody in the cast has to do with in a text is this character's, 0 to 1."""
     wanted = relevance.meaning(text)
-    if not wanted:
-        return 0.0
-    own = (sheet.about, *sheet.knows, *sheet.wants, *(example.line for example in sheet.examples))
-    return len(wanted & frozenset().union(*map(relevance.meaning, own))) / len(wanted)
+    own = {each: wanted & _concerns(sheet) for each, sheet in loaded.characters.items()}
+    known = frozenset().union(*own.values())
+    return len(own[npc]) / len(known) if known else 0.0
+
+
+def _concerns(sheet: Character) -> frozenset[str]:
+    """The terms of what a character is, knows, wants and is asked about."""
+    asked = (example.line for example in sheet.examples)
+    texts = (sheet.about, *sheet.knows, *sheet.wants, *asked)
+    return frozenset().union(*map(relevance.meaning, texts))
 
 
 def draw(state: SceneState, seed: int, *what: str) -> float:
@@ -195,23 +202,23 @@ def by_distance(state: SceneState, who: str) -> list[Body]:
 def _anyone(state: SceneState, player: str, text: str, hearing: list[Body], seed: int) -> Choice:
     """A line for nobody in particular: whoever it concerns, and is near, if they care to answer."""
     body, places = state.bodies[player], state.loaded.scene.places
-    sheets = state.loaded.characters
 
     def pull(npc: Body) -> float:
         far = distance(npc.position, body.position) / places[body.place].earshot
-        return interest(sheets[npc.id], text) - FARNESS * far
+        return interest(state.loaded, npc.id, text) - FARNESS * far
 
     ranked = sorted(hearing, key=pull, reverse=True)
-    willing = [npc.id for npc in ranked if _would(state, sheets[npc.id], npc.id, text, seed)]
+    willing = [npc.id for npc in ranked if _would(state, npc.id, text, seed)]
     if not willing:
         return Choice((), hearing[0].id, "nobody felt spoken to")
     because: Because = "nearest" if willing[0] == hearing[0].id else "interest"
     return Choice((willing[0],), because=because, open=tuple(willing) if willing[1:] else ())
 
 
-def _would(state: SceneState, sheet: Character, npc: str, text: str, seed: int) -> bool:
+def _would(state: SceneState, npc: str, text: str, seed: int) -> bool:
     """Whether a character cares to speak about something that was not put to them."""
-    chance = sheet.talkativeness + (1 - sheet.talkativeness) * interest(sheet, text)
+    talkative = state.loaded.characters[npc].talkativeness
+    chance = talkative + (1 - talkative) * interest(state.loaded, npc, text)
     return draw(state, seed, "speak", npc) < chance
 
 

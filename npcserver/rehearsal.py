@@ -37,11 +37,14 @@ class Rehearsal(Protocol):
     async def send(self, player: str, kind: str, **fields: Any) -> None:
         """What a client sends. Raises Rejected when the server refuses it."""
 
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
     async def settle(self) -> None:
         """Wait until every turn that was asked for is done."""
 
     def heard(self, player: str) -> list[Message]:
-        """Everything a player was told, oldest first."""
+        """Everything a player was told, oldest first; nothing before they come in."""
 
 
 class Stage(Protocol):
@@ -169,12 +172,18 @@ class _HereRehearsal:
         sender = Sender(player, f"s-{player}", host=True)
         await self._scene.submit(sender, parse(frame))
 
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     async def settle(self) -> None:
-        await self._scene.floor.quiet()
-        await self._scene.call(_nothing)  # behind whatever ended the last turn
+        floor = self._scene.floor
+        await self._scene.call(_nothing)  # behind whatever may begin a turn
+        while floor.is_busy:  # one turn may give rise to another
+            await floor.quiet()
+            await self._scene.call(_nothing)
 
     def heard(self, player: str) -> list[Message]:
-        return self._heard[player]
+        return self._heard.get(player, [])
 
 
 async def _nothing() -> None:
@@ -257,6 +266,9 @@ class _ThereRehearsal:
                     return message
             await self._wait(PATIENCE_S)
 
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     async def settle(self) -> None:
         while self._awaited or self._open or await self._wait(STILL_S, patient=False):
             if self._awaited or self._open:
@@ -275,4 +287,4 @@ class _ThereRehearsal:
         return True
 
     def heard(self, player: str) -> list[Message]:
-        return self._heard[player]
+        return self._heard.get(player, [])

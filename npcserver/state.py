@@ -86,6 +86,8 @@ class OpenTurn:
     at_ms: int
     emotion: str | None = None
     action: TurnAction | None = None
+    attended: dict[str, str | None] = field(default_factory=dict)
+    """Whom its listeners talked with before; where it stays silent, they still do."""
     heard: dict[str, int] = field(default_factory=dict)
     """How many characters reached a player by now."""
 
@@ -197,10 +199,12 @@ class SceneState:
                 self._restore(self.saves[name])
             case TurnStarted() as started:
                 self.turns += 1
-                self.open_turns[started.turn_id] = OpenTurn(started, entry.audience, entry.at_ms)
-                for listener in started.to:
-                    if listener not in self.loaded.characters:
-                        self.attention[listener] = started.npc
+                players = [who for who in started.to if who not in self.loaded.characters]
+                attended = {player: self.attention.get(player) for player in players}
+                self.attention |= dict.fromkeys(players, started.npc)
+                self.open_turns[started.turn_id] = OpenTurn(
+                    started, entry.audience, entry.at_ms, attended=attended
+                )
             case TurnEmotion() as emotion:
                 turn = self.open_turns[emotion.turn_id]
                 turn.emotion = emotion.emotion
@@ -300,7 +304,14 @@ class SceneState:
 
     def _end(self, entry: Entry, done: TurnDone) -> None:
         turn = self.open_turns.pop(done.turn_id, None)
-        if turn is None or not done.text:
+        if turn is None:
+            return
+        if done.status == "silent":
+            for player, npc in turn.attended.items():
+                if self.attention.get(player) == done.npc:
+                    self.attention.pop(player)
+                    self.attention |= {player: npc} if npc else {}
+        if not done.text:
             return
         # Whoever walked away while it was said heard the beginning.
         self._happen(
