@@ -129,8 +129,9 @@ def reply(state: SceneState, said: Happening, depth: int, seed: int) -> Choice |
     for npc in others:
         sheet = state.loaded.characters[npc]
         partner = npc in said.to
-        # Who is spoken to may answer; a bystander only breaks in on what concerns them.
-        chance = sheet.talkativeness * (1 if partner else interest(state.loaded, npc, said.text))
+        # Who is spoken to may answer; a bystander breaks in only on what is mostly their concern.
+        concern = 1.0 if partner else max(0.0, 2 * interest(state.loaded, npc, said.text) - 1)
+        chance = sheet.talkativeness * concern
         rests = state.pace.rests(npc, said.at_ms, direction.cooldown_s) and not partner
         if not rests and draw(state, seed, "reply", npc) < chance:
             return Choice((npc,), because="exchange")
@@ -163,8 +164,14 @@ def unprompted(
         and not pace.rests(npc.id, now_ms, direction.cooldown_s)
     ]
     # Whoever cares most, then whoever has been silent longest: so everybody gets their turn.
-    loaded = state.loaded
-    able.sort(key=lambda npc: (-interest(loaded, npc, words), pace.spoke.get(npc, -1)))
+    sheets = state.loaded.characters
+    able.sort(
+        key=lambda npc: (
+            because == "arrival" and not sheets[npc].greets,
+            -interest(state.loaded, npc, words),
+            pace.spoke.get(npc, -1),
+        )
+    )
     willing = (npc for npc in able if _would(state, npc, words, seed))
     return next(willing, None)
 
