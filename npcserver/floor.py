@@ -160,6 +160,11 @@ class Floor:
         for turn in [turn for turn in self._turns if turn.asker == player]:
             await self.stop(turn, reason)
 
+    async def cancel(self, player: str) -> None:
+        """A player wants quiet: who answers them stops, and who speaks to them unasked."""
+        for turn in [turn for turn in self._turns if turn.is_for(player)]:
+            await self.stop(turn, "the player spoke over it")
+
     async def stop_all(self, reason: str) -> None:
         """Interrupt every turn."""
         self._drafts.forget_all()

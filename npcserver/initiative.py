@@ -53,6 +53,7 @@ class Initiative:
         self._direction = scene.state.loaded.scene.director
         self._language = scene.state.loaded.scene.language
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._breaking: asyncio.Task[None] | None = None
 
     def note(self, fact: Fact) -> None:
@@ -62,6 +63,7 @@ class Initiative:
 
     def stop(self) -> None:
         """The scene ends."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         if self._breaking is not None:
@@ -92,7 +94,7 @@ class Initiative:
             self._timer.cancel()
             self._timer = None
         tired = self._scene.state.pace.unanswered >= director.MOST_UNANSWERED
-        if self._direction.own_lines and not tired:
+        if self._direction.own_lines and not tired and not self._stopped:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._direction.silence_s, self._is_silent)
 

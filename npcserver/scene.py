@@ -349,12 +349,12 @@ class LiveScene:
 
     async def _cancel(self, sender: Sender, cancel: TurnCancel) -> None:
         if cancel.turn_id is None:
-            await self.floor.stop_of(sender.player, "the player spoke over it")
+            await self.floor.cancel(sender.player)
             return
         turn = self.floor.find(cancel.turn_id)
         if turn is None:
             raise Rejected(f"no turn {cancel.turn_id!r} is under way", "turn_over")
-        if turn.asker != sender.player and not sender.host:
+        if not turn.is_for(sender.player) and not sender.host:
             raise Rejected("this turn is not addressed to you", "not_allowed")
         await self.floor.stop(turn, "the player spoke over it")
 

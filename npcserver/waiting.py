@@ -67,6 +67,10 @@ class Turn:
         """No player asked for it: it gives way to those they did ask for."""
         return self.because in UNASKED
 
+    def is_for(self, player: str) -> bool:
+        """Whether it is this player's to stop: said to them, or unasked within their hearing."""
+        return self.asker == player or (self.unasked and player in self.audience)
+
     @property
     def to(self) -> list[str]:
         """Whom it is said to."""

@@ -81,6 +81,26 @@ def test_an_exchange_stops_when_a_player_speaks_and_not_for_a_whisper_elsewhere(
     run(main)
 
 
+def test_whoever_hears_an_exchange_may_stop_it() -> None:
+    loaded = directed(exchanges=8)
+
+    async def main() -> None:
+        async with live(engine=engine(loaded), loaded=loaded) as scene:
+            kit, lee = await Player(scene, "kit").join(), await Player(scene, "lee").join()
+            far = await Player(scene, "far").join()
+            await far.send("player.move", place="shed")
+            await kit.say("Who mends boats?", to=["ada"])
+            turn = (await lee.until("turn.started", 2)).turn_id
+            with pytest.raises(Rejected, match="not addressed to you"):
+                await far.send("turn.cancel", turn_id=turn)
+            await lee.send("turn.cancel")
+            assert (await kit.until("turn.done", 2)).status == "interrupted"
+            await scene.floor.quiet()
+            assert len(kit.of("turn.started")) == 2
+
+    run(main)
+
+
 def test_who_types_is_waited_for() -> None:
     loaded = directed(own_lines=4)
 
