@@ -16,6 +16,7 @@ from npcserver import access, protocol
 from npcserver.access import Visitor
 from npcserver.bounds import Bucket
 from npcserver.errors import Closed, NpcError, Rejected
+from npcserver.hosting import Sender
 from npcserver.lobby import Lobby
 from npcserver.protocol import (
     Ack,
@@ -26,7 +27,7 @@ from npcserver.protocol import (
     PlayerSay,
     SessionStart,
 )
-from npcserver.scene import LiveScene, Sender
+from npcserver.scene import LiveScene
 from npcserver.session import Session
 
 log = logging.getLogger(__name__)

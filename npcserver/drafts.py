@@ -17,6 +17,9 @@ from npcserver.turn import Intent, intend
 BUSY = 8
 """With this many requests under way, drafts are left alone: answers come first."""
 
+TYPING_S = 4.0
+"""So long after the last key somebody still counts as typing: characters wait for them."""
+
 
 @dataclass
 class _Draft:
@@ -35,9 +38,13 @@ class Drafts:
         self._engine = engine
         self._builder = builder
         self._drafts: dict[str, _Draft] = {}
+        self._typed_at: dict[str, float] = {}
 
     def follow(self, state: SceneState, player: str, text: str) -> None:
         """Decide what whoever would answer `text` would do, after the draft that is at it now."""
+        self.said(player)
+        if text:
+            self._typed_at[player] = asyncio.get_running_loop().time()
         draft = self._drafts.get(player)
         if draft is not None and not draft.task.done():
             draft.typed_on = text
@@ -73,8 +80,18 @@ class Drafts:
         except EngineError:
             return None
 
+    def typing(self) -> frozenset[str]:
+        """Players who are about to say something."""
+        since = asyncio.get_running_loop().time() - TYPING_S
+        return frozenset(player for player, at in self._typed_at.items() if at > since)
+
+    def said(self, player: str) -> None:
+        """The player said what they typed, or took it back."""
+        self._typed_at.pop(player, None)
+
     def forget(self, player: str) -> None:
         """The player is gone."""
+        self.said(player)
         if draft := self._drafts.pop(player, None):
             draft.task.cancel()
 

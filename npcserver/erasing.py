@@ -20,7 +20,7 @@ from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
 from npcserver.state import SceneState
 
 SOMEONE = {"en": "someone", "zh": "某人"}
-TEXTS = {"text", "reason", "detail", "about", "args"}
+TEXTS = {"text", "reason", "detail", "about", "args", "words"}
 """Fields that hold words; a name is looked for in them, and nowhere else."""
 IDS = {"to", "target", "player", "players", "seen_by"}
 """Fields that hold ids of people."""

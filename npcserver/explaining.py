@@ -44,6 +44,8 @@ class Explanation(BaseModel):
         memories: what the character remembered with it, of what the prompt no longer held.
         known: all that the character knew then, and
         withheld: what they did not know then, or hide; none of it is in the prompt.
+        because: why it was this character, and
+        odds: where the model chose, how likely each who might have spoken was.
         emotions, actions: the probabilities decided on; an action not done is `none`.
     """
 
@@ -53,6 +55,8 @@ class Explanation(BaseModel):
     reason: str | None = None
     text: str = ""
     line: str = ""
+    because: str | None = None
+    odds: dict[str, float] = {}
     prompt: list[Block] = []
     opening: str = ""
     example: tuple[str, str] | None = None
@@ -81,6 +85,8 @@ class _Fold:
                 self.lines[player, line] = self.state.number
             case PlayerActed(player=player) if entry.message_id:
                 self.lines[player, entry.message_id] = self.state.number
+            case TurnDone(npc=npc, turn_id=turn) as done if done.text:
+                self.lines[npc, turn] = self.state.number
 
 
 def explain(
@@ -123,7 +129,8 @@ def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explana
     state, npc = fold.state, started.npc
     asked = [fold.lines.get((who, started.in_reply_to or ""), 0) for who in started.to]
     number = max(asked, default=0) or state.number
-    told = Explanation(turn_id=started.turn_id, npc=npc)
+    told = Explanation(turn_id=started.turn_id, npc=npc, because=started.because)
+    told.odds = started.probabilities or {}
     line = next((past for past in state.happenings if past.number == number), None)
     if line is None:
         return told

@@ -1,61 +1,29 @@
 """The turns of one live scene: who waits, who speaks, and how each turn ends.
 
-Each turn is a task of its own; a character holds one turn at a time and the others wait in order.
+Each turn is a task of its own; within earshot one speaks at a time and the others wait in order.
 Whatever a turn produces goes through the scene's mailbox, so that the scene stays the only writer.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+import logging
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
-from npcserver import director, hearing
+from npcserver import director, hearing, telling
 from npcserver.admission import Admission, Late
+from npcserver.casting import cast
 from npcserver.drafts import Drafts
-from npcserver.engines.base import Engine, Sampling, Usage
+from npcserver.engines.base import Engine, Sampling
 from npcserver.errors import EngineError, NpcError
-from npcserver.journal import Fact, JournalError
-from npcserver.library import LoadedScene
+from npcserver.journal import JournalError, TurnHeardBy
 from npcserver.prompt import PromptBuilder
-from npcserver.protocol import (
-    ServerMessage,
-    TimingBody,
-    TurnAction,
-    TurnDone,
-    TurnEmotion,
-    TurnSentence,
-    TurnStarted,
-    TurnStatus,
-    TurnText,
-    UsageBody,
-    Volume,
-)
-from npcserver.state import SceneState
-from npcserver.turn import Doing, Feeling, Intent, Part, Sentence, Spoken, Words, play
+from npcserver.protocol import Because, TurnStatus, Volume
+from npcserver.telling import Writer
+from npcserver.turn import Intent, Part, Sentence, Words, play
+from npcserver.waiting import Turn, Turns, reach, reply_volume
 
-WRAP_UP = 0.6
-"""After this share of the time allowed a turn goes no further than its sentence."""
-
-
-class Writer(Protocol):
-    """The scene, as far as its turns need it."""
-
-    state: SceneState
-    loaded: LoadedScene
-
-    async def call(self, handler: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a handler as the scene's writer."""
-
-    async def record(self, fact: Fact, audience: frozenset[str]) -> None:
-        """Journal a fact, take it into the state, and show it."""
-
-    async def record_speech(self, turn_id: str, delta: str) -> None:
-        """Make words durable before they are shown."""
-
-    def show(self, message: ServerMessage, audience: Iterable[str]) -> None:
-        """Send a message to those of the audience who listen."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,31 +48,6 @@ class Rules:
     admission: Admission = field(default_factory=lambda: Admission(lambda: None))
 
 
-@dataclass(eq=False)
-class Turn:
-    """One answer, from being asked for to being done. Times are the loop's, in seconds."""
-
-    npc: str
-    asker: str
-    line: int
-    reply_to: str | None
-    volume: Volume
-    asked_at: float
-    deadline: float
-    wrap_up_at: float
-    """From then on a turn ends with the sentence it is in."""
-    after: "Turn | None" = None
-    task: asyncio.Task[None] | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    turn_id: str = ""
-    audience: frozenset[str] = frozenset()
-    begun_at: float = 0.0
-    first_word_at: float | None = None
-    text: str = ""
-    sentences: int = 0
-    usage: Usage = field(default_factory=Usage)
-
-
 class Floor:
     """Runs a scene's turns. Its coroutines but `quiet` are called by the scene's writer only."""
 
@@ -112,8 +55,7 @@ class Floor:
         self._scene = scene
         self._engine = engine
         self._rules = rules
-        self._turns: list[Turn] = []
-        self._speaking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns = Turns()
         self._drafts = Drafts(engine, self._builder)
         self._builders = {
             npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens, 0, rules.recall_tokens)
@@ -134,20 +76,71 @@ class Floor:
         if not choice.npcs:
             turn = self._new_turn(choice.silent, asker, reply_to, volume, deadline_ms)
             await self._stay_silent(turn, choice.reason)
-        previous: Turn | None = None
         for npc in choice.npcs:
             turn = self._new_turn(npc, asker, reply_to, volume, deadline_ms)
+            turn.because, turn.open = choice.because, choice.open
             if sum(other.npc == npc for other in self._turns) > self._rules.waiting:
                 await self._stay_silent(turn, "too many are waiting for an answer")
                 continue
-            turn.after, previous = previous, turn
-            self._turns.append(turn)
-            turn.task = asyncio.create_task(self._run(turn))
+            self._queue(turn)
+
+    def volunteer(
+        self,
+        npc: str,
+        because: Because,
+        asker: str = "",
+        reply_to: str | None = None,
+        *,
+        depth: int = 0,
+        authored: str = "",
+    ) -> bool:
+        """Let a character speak unasked about the newest happening, if nobody is to speak there.
+
+        Args:
+            asker: the player or the character it is said to.
+            authored: words to say; without any, they are found.
+        """
+        turn = self._new_turn(npc, asker, reply_to, "talk", None)
+        turn.because, turn.depth, turn.authored = because, depth, authored
+        state = self._scene.state
+        if self._turns.ahead_of(turn, state) or self._drafts.typing() & reach(turn, state):
+            return False
+        self._queue(turn)
+        return True
+
+    async def hush(self, player: str, heard_by: frozenset[str]) -> None:
+        """A player speaks: who hears it and spoke unasked stops, and who was about to, does not."""
+        self._drafts.said(player)
+        for turn in [turn for turn in self._turns if turn.unasked and turn.npc in heard_by]:
+            if turn.turn_id:
+                await self.stop(turn, "a player spoke")
+            else:
+                self._drop(turn)
+
+    async def walked(self, player: str) -> None:
+        """A player stands elsewhere now: what is out of their earshot, they hear no further."""
+        for turn in [turn for turn in self._turns if player in turn.audience]:
+            if player in hearing.listeners(
+                self._scene.state, turn.npc, turn.volume, tuple(turn.to)
+            ):
+                continue
+            if turn.asker == player:
+                await self.stop(turn, "the player walked away")
+                continue
+            heard = TurnHeardBy(turn_id=turn.turn_id, player=player, chars=len(turn.text))
+            await self._scene.record(heard, frozenset())
+            self._scene.show(telling.done(turn, "interrupted", "out of earshot"), {player})
+            turn.audience -= {player}
 
     async def quiet(self) -> None:
         """Wait until nobody has the floor and nobody waits for it."""
         while self._turns:
             await self._turns[0].over.wait()
+
+    @property
+    def is_busy(self) -> bool:
+        """Somebody has the floor, or waits for it."""
+        return bool(self._turns)
 
     def is_held_by(self, npc: str) -> bool:
         """Whether a character speaks or is about to."""
@@ -167,6 +160,11 @@ class Floor:
         """Interrupt every turn that answers this player."""
         for turn in [turn for turn in self._turns if turn.asker == player]:
             await self.stop(turn, reason)
+
+    async def cancel(self, player: str) -> None:
+        """A player wants quiet: who answers them stops, and who speaks to them unasked."""
+        for turn in [turn for turn in self._turns if turn.is_for(player)]:
+            await self.stop(turn, "the player spoke over it")
 
     async def stop_all(self, reason: str) -> None:
         """Interrupt every turn."""
@@ -206,9 +204,18 @@ class Floor:
         allowed = self._rules.turn_s
         if deadline_ms is not None:
             allowed = min(allowed, deadline_ms / 1000)
-        state = self._scene.state
-        wrap_up_at = now + WRAP_UP * allowed
-        return Turn(npc, asker, state.number, reply_to, volume, now, now + allowed, wrap_up_at)
+        return Turn(npc, asker, self._scene.state.number, reply_to, volume, now, allowed)
+
+    def _queue(self, turn: Turn) -> None:
+        self._turns.append(turn)
+        turn.task = asyncio.create_task(self._run(turn))
+
+    def _drop(self, turn: Turn) -> None:
+        """Forget a turn that nobody was told of."""
+        if turn.task is not None:
+            turn.task.cancel()
+        turn.over.set()
+        self._turns.remove(turn)
 
     async def _run(self, turn: Turn) -> None:
         """The turn's task: wait for the floor, play, end. Interrupting it is `stop`'s business."""
@@ -216,10 +223,11 @@ class Floor:
         reason = None
         try:
             async with asyncio.timeout_at(turn.deadline):
-                if turn.after is not None:
-                    await turn.after.over.wait()
-                async with self._speaking[turn.npc]:
-                    await self._play(turn)
+                if turn.open:
+                    await self._cast(turn)
+                while ahead := self._turns.ahead_of(turn, self._scene.state):
+                    await ahead.over.wait()
+                await self._play(turn)
         except (TimeoutError, Late) as error:
             status, reason = "timeout", "the answer took longer than allowed"
             if not turn.text:
@@ -229,30 +237,53 @@ class Floor:
             status, reason = "failed", error.message
         except JournalError as error:
             status, reason = "failed", error.message
+        except Exception as error:  # a fault in one turn must not hold the floor for ever
+            log.exception("a turn of %s failed", turn.npc)
+            status, reason = "failed", f"internal error: {type(error).__name__}"
         if status == "completed" and not turn.text:
             status, reason = "silent", "nothing to say"
         await self._scene.call(lambda: self._end(turn, status, reason))
 
+    async def _cast(self, turn: Turn) -> None:
+        """Let the model choose who takes the turn, where the scene says so and the rules do not."""
+        state = self._scene.state
+        line = next((past for past in state.happenings if past.number == turn.line), None)
+        if not state.loaded.scene.director.ask_model or line is None:
+            return
+        try:
+            odds = await cast(self._engine, state, line, turn.open)
+        except EngineError:
+            return  # whoever the rules put first answers
+        turn.npc, turn.because = max(odds, key=odds.__getitem__), "model"
+        turn.odds = telling.rounded(odds)
+
     async def _be_brief(self, turn: Turn, why: str) -> None:
         """There is no time for an answer: say a line the author wrote for that, or stay silent."""
         brief = self._builders[turn.npc].character.brief
-        if not brief and not turn.turn_id:
-            await self._stay_silent(turn, why)
-        elif not brief:
+        if not turn.turn_id and self._turns.talking_over(turn, self._scene.state):
+            brief = []
+        if not brief or turn.unasked:
             await self._end(turn, "silent", why)
         else:
-            line = brief[turn.line % len(brief)]
-            await self._begin(turn)
-            await self._take(turn, Words(line))
-            await self._take(turn, Sentence(0, len(line)))
+            await self._say(turn, brief[turn.line % len(brief)])
             await self._end(turn, "completed", f"an authored line: {why}")
 
+    async def _say(self, turn: Turn, line: str) -> None:
+        """Say an author's line, word for word."""
+        await self._begin(turn)
+        await self._take(turn, Words(line))
+        await self._take(turn, Sentence(0, len(line)))
+
     async def _play(self, turn: Turn) -> None:
+        if turn.authored:
+            await self._take_floor(turn)
+            await self._scene.call(lambda: self._say(turn, turn.authored))
+            return
         builder, state = self._builder(turn.npc), self._scene.state
         prompt = builder.build(state, turn.line)
         tokens = builder.tokens(prompt) + self._rules.sampling.max_tokens
         async with self._rules.admission.admitted(tokens, turn.deadline):
-            await self._scene.call(lambda: self._begin(turn))
+            await self._take_floor(turn)
             foreseen = await self._drafts.intent(turn.asker, prompt)
             await self._speak(turn, builder, foreseen)
 
@@ -273,128 +304,70 @@ class Floor:
             async for part in parts:
                 await self._scene.call(lambda part=part: self._take(turn, part))  # type: ignore[misc]
 
+    async def _take_floor(self, turn: Turn) -> None:
+        """Begin, unless somebody has come into earshot of who speaks meanwhile: then wait on."""
+
+        async def begin() -> Turn | None:
+            other = self._turns.talking_over(turn, self._scene.state)
+            if other is None:
+                await self._begin(turn)
+            return other
+
+        while other := await self._scene.call(begin):
+            await other.over.wait()
+
     async def _begin(self, turn: Turn) -> None:
         if turn.over.is_set() or turn.turn_id:
             return
         state = self._scene.state
         turn.begun_at = asyncio.get_running_loop().time()
-        volume = self._reply_volume(turn)
-        heard_by = hearing.listeners(state, turn.npc, volume, (turn.asker,))
-        turn.audience = heard_by | {turn.asker}
-        turn.turn_id = f"t{state.turns + 1}"
-        started = TurnStarted(
-            turn_id=turn.turn_id,
-            npc=turn.npc,
-            in_reply_to=turn.reply_to,
-            to=[turn.asker],
-            volume=volume,
-        )
-        await self._scene.record(started, turn.audience)
+        turn.audience, turn.volume = reach(turn, state), reply_volume(turn, state)
+        await self._start(turn)
 
-    def _reply_volume(self, turn: Turn) -> Volume:
-        """A whisper is answered by a whisper; whoever is out of talking range is shouted to."""
-        if turn.volume == "whisper":
-            return "whisper"
-        near = hearing.listeners(self._scene.state, turn.npc, "talk", ())
-        return "talk" if turn.asker in near else "shout"
+    async def _start(self, turn: Turn) -> None:
+        turn.turn_id = f"t{self._scene.state.turns + 1}"
+        await self._scene.record(telling.started(turn), turn.audience)
 
     async def _take(self, turn: Turn, part: Part) -> None:
         """Take in one part of a turn, unless the turn was stopped meanwhile."""
         if turn.over.is_set():
             return
-        match part:
-            case Feeling():
-                await self._feel(turn, part)
-            case Doing():
-                await self._do(turn, part)
-            case Words(delta):
-                await self._scene.record_speech(turn.turn_id, delta)
-                if turn.first_word_at is None:
-                    turn.first_word_at = asyncio.get_running_loop().time()
-                    self._rules.admission.first_word(turn.begun_at)
-                text = TurnText(turn_id=turn.turn_id, delta=delta, at=len(turn.text))
-                turn.text += delta
-                self._scene.show(text, turn.audience)
-            case Sentence(start, end):
-                sentence = TurnSentence(
-                    turn_id=turn.turn_id, index=turn.sentences, start=start, end=end
-                )
-                turn.sentences += 1
-                self._scene.show(sentence, turn.audience)
-            case Spoken(usage):
-                turn.usage = usage
-
-    async def _feel(self, turn: Turn, feeling: Feeling) -> None:
-        emotion = TurnEmotion(
-            turn_id=turn.turn_id,
-            emotion=feeling.emotion,
-            face=self._scene.loaded.scene.emotions[feeling.emotion].face,
-            intensity=round(feeling.probabilities[feeling.emotion], 3),
-            at=len(turn.text),
-            probabilities=_rounded(feeling.probabilities),
-        )
-        await self._scene.record(emotion, turn.audience)
-
-    async def _do(self, turn: Turn, doing: Doing) -> None:
-        action = TurnAction(
-            turn_id=turn.turn_id,
-            action_id=f"a-{turn.turn_id}",
-            name=doing.action,
-            target=doing.target,
-            args=doing.args,
-            at=len(turn.text),
-            probabilities=_rounded(doing.probabilities),
-        )
-        await self._scene.record(action, turn.audience)
+        if isinstance(part, Words) and turn.first_word_at is None:
+            self._rules.admission.first_word(turn.begun_at)
+        await telling.take(self._scene, turn, part)
 
     async def _stay_silent(self, turn: Turn, reason: str) -> None:
         """Tell whoever asked, and nobody else, that there will be no answer."""
-        turn.turn_id = f"t{self._scene.state.turns + 1}"
-        turn.begun_at = turn.asked_at
-        turn.audience = frozenset({turn.asker})
-        started = TurnStarted(
-            turn_id=turn.turn_id,
-            npc=turn.npc,
-            in_reply_to=turn.reply_to,
-            to=[turn.asker],
-            volume=turn.volume,
-        )
-        await self._scene.record(started, turn.audience)
+        turn.begun_at, turn.audience = turn.asked_at, frozenset(turn.to)
+        await self._start(turn)
         await self._end(turn, "silent", reason)
 
     async def _end(self, turn: Turn, status: TurnStatus, reason: str | None) -> None:
         if turn.over.is_set():
             return
+        if not turn.turn_id and turn.unasked:
+            self._drop(turn)
+            return
         if not turn.turn_id:
-            await self._begin(turn)
+            turn.begun_at, turn.audience = turn.asked_at, frozenset(turn.to)
+            await self._start(turn)
         turn.over.set()
         if turn in self._turns:
             self._turns.remove(turn)
-        done = TurnDone(
-            turn_id=turn.turn_id,
-            npc=turn.npc,
-            status=status,
-            text=turn.text,
-            reason=reason,
-            usage=UsageBody(**vars(turn.usage)),
-            timing=self._timing(turn),
-        )
+        done = telling.done(turn, status, reason)
         try:
             await self._scene.record(done, turn.audience)
         except NpcError:
             # It cannot be written down, but whoever waits for it is still told.
             self._scene.show(done, turn.audience)
             raise
+        if status == "completed" and turn.text:
+            self._go_on(turn)
 
-    def _timing(self, turn: Turn) -> TimingBody:
-        now = asyncio.get_running_loop().time()
-        first = turn.first_word_at or now
-        return TimingBody(
-            queue_ms=round(1000 * (turn.begun_at - turn.asked_at)),
-            ttft_ms=round(1000 * (first - turn.asked_at)),
-            total_ms=round(1000 * (now - turn.asked_at)),
-        )
-
-
-def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
-    return {name: round(p, 4) for name, p in probabilities.items()}
+    def _go_on(self, turn: Turn) -> None:
+        """Another character may go on after a line that was just said."""
+        state, seed = self._scene.state, self._rules.sampling.seed
+        said = state.happenings[-1]
+        if choice := director.reply(state, said, turn.depth, seed):
+            (npc,), depth = choice.npcs, turn.depth + 1
+            self.volunteer(npc, choice.because, turn.npc, turn.turn_id, depth=depth)

@@ -65,6 +65,20 @@ class Erased(BaseModel):
     turns: int = 0
 
 
+class Cue(BaseModel):
+    """Something only characters perceive, that one of them may speak about: who comes in, silence.
+
+    Args:
+        words: how their prompts say it.
+        player: who comes in.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    type: Literal["scene.cue"] = "scene.cue"
+    words: str
+    player: str | None = None
+
+
 Fact = (
     PlayerJoined
     | PlayerLeft
@@ -80,6 +94,7 @@ Fact = (
     | TurnRated
     | ActionResult
     | Erased
+    | Cue
 )
 _FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
 

@@ -19,11 +19,12 @@ from npcserver.config import Settings
 from npcserver.engines.base import Engine, Sampling
 from npcserver.errors import Closed
 from npcserver.floor import Rules
+from npcserver.hosting import Sender
 from npcserver.journal import Entry, Store
 from npcserver.journal_writer import JournalWriter
 from npcserver.library import LoadedScene
 from npcserver.protocol import Ack, Limits, PlayerInfo, Resume, SessionStarted, TurnDone
-from npcserver.scene import LiveScene, Sender
+from npcserver.scene import LiveScene
 from npcserver.session import Session
 
 log = logging.getLogger(__name__)

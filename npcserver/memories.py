@@ -69,21 +69,27 @@ class Memories:
         if not held_by:
             return
         self.items[memory.number] = memory
-        for npc in held_by & self._indexes.keys():
-            self._indexes[npc].put(memory.number, memory.terms)
+        self._put(memory)
         if player:
             for npc in sorted(held_by):
                 self._meet(npc, memory)
         if len(self.items) >= MOST + ROOM:
             self._forget()
 
-    def amend(self, number: int, text: str) -> None:
-        """Less of it was heard than was thought."""
-        if number in self.items:
-            memory = self.items[number] = replace(self.items[number], text=text)
-            for npc in memory.heard_by & self._indexes.keys():
-                self._indexes[npc].put(number, memory.terms)
+    def amend(self, number: int, reached: tuple[tuple[str, int], ...]) -> None:
+        """More or less of it was heard than was thought. Args: reached: as in a `Memory`."""
+        if number in self.items and self.items[number].reached != reached:
+            memory = self.items[number] = replace(self.items[number], reached=reached)
+            self._put(memory)
             self._recalled.clear()
+
+    def _put(self, memory: Memory) -> None:
+        """Let a memory be found by whoever heard anything of it, and by nobody else."""
+        for npc in memory.heard_by & self._indexes.keys():
+            if memory.heard_as(npc):
+                self._indexes[npc].put(memory.number, memory.terms(npc))
+            else:
+                self._indexes[npc].drop(memory.number)
 
     def left(self, player: str, number: int) -> None:
         """A player is gone: whoever met them sums up. Args: number: the newest happening's."""
@@ -145,12 +151,11 @@ class Memories:
         """Remember what a save holds, and nothing else."""
         gone = [one for number, one in self.items.items() if saved.items.get(number) is not one]
         back = [one for number, one in saved.items.items() if self.items.get(number) is not one]
-        for npc, index in self._indexes.items():
+        for index in self._indexes.values():
             for memory in gone:
                 index.drop(memory.number)
-            for memory in back:
-                if npc in memory.heard_by:
-                    index.put(memory.number, memory.terms)
+        for memory in back:
+            self._put(memory)
         self.items = dict(saved.items)
         self.acquaintances = dict(saved.acquaintances)
         self.summaries = dict(saved.summaries)
@@ -196,7 +201,7 @@ class Memories:
         recency = _recency(line.number - number, HALF_LIFE)
         return Recalled(
             memory.number,
-            sentence(memory, line.at_ms, self.language),
+            sentence(memory, npc, line.at_ms, self.language),
             memory.source(npc),
             memory.name if memory.source(npc) == "heard" else "",
             memory.place,
@@ -241,8 +246,8 @@ class Memories:
         if npc not in self._indexes:
             index = self._indexes[npc] = Index()
             for memory in self.items.values():
-                if npc in memory.heard_by:
-                    index.put(memory.number, memory.terms)
+                if npc in memory.heard_by and memory.heard_as(npc):
+                    index.put(memory.number, memory.terms(npc))
         return self._indexes[npc]
 
 

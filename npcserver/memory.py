@@ -30,6 +30,7 @@ class Memory:
         deed: what a character did while saying it.
         heard_by: who perceived it, by id.
         importance: 0 to 1.
+        reached: how many characters of `text` reached whom, where somebody did not hear all of it.
     """
 
     number: int
@@ -45,6 +46,11 @@ class Memory:
     heard_by: frozenset[str]
     deed: str | None
     importance: float
+    reached: tuple[tuple[str, int], ...] = ()
+
+    def heard_as(self, npc: str) -> str:
+        """The words as far as a character heard them, which may be not at all."""
+        return self.text[: dict(self.reached).get(npc)]
 
     def source(self, npc: str) -> Source:
         """How a character who holds it knows."""
@@ -52,11 +58,13 @@ class Memory:
             return "seen"
         return "said" if self.speaker == npc else "heard"
 
+    def terms(self, npc: str) -> frozenset[str]:
+        """What it is about to a character who holds it."""
+        return terms(self.heard_as(npc)) | self._named
+
     @cached_property
-    def terms(self) -> frozenset[str]:
-        """What it is about."""
-        named = " ".join((self.name, *self.to, self.deed or "", self.place))
-        return terms(self.text) | terms(named)
+    def _named(self) -> frozenset[str]:
+        return terms(" ".join((self.name, *self.to, self.deed or "", self.place)))
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,14 @@ TO = {"en": " to {}", "zh": "对{}"}
 DEED = {"en": " ({})", "zh": "（{}）"}
 
 
-def sentence(memory: Memory, now_ms: int, language: str) -> str:
-    """A memory as prompts say it: `Earlier, Kit said to Ada: My ring fell into the well.`"""
+def sentence(memory: Memory, npc: str, now_ms: int, language: str) -> str:
+    """A memory as a character's prompt says it: `Earlier, Kit said to Ada: My ring fell into it.`"""
     days = max(now_ms - memory.at_ms, 0) // DAY_MS
     when = EARLIER[language]
     if days:
         yesterday, ago = DAYS[language]
         when = yesterday if days == 1 else ago.format(days)
-    text = shortened(memory.text, LONGEST[language])
+    text = shortened(memory.heard_as(npc), LONGEST[language])
     if not memory.spoken:
         space = " " if memory.name and memory.name.isascii() else ""
         return DONE[language].format(when=when, who=memory.name + space, text=text)

@@ -223,7 +223,7 @@ class PromptBuilder:
         if action.target == "none":
             return [None]
         if action.target == "player":
-            return [asker] if asker in state.bodies else []
+            return [asker] if asker in state.bodies and not state.bodies[asker].npc else []
         here = state.bodies[self.npc].place
         props = self.loaded.scene.props
         return [
@@ -251,8 +251,9 @@ class PromptBuilder:
         if not past.spoken:
             who = f"{past.name} " if past.name else ""
             return (Message("user", f"[{who}{past.text}]"),)
-        line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
-        example, recalled = self.recalled(past.text, known)
+        heard = past.heard_as(self.npc)
+        line = f"{past.name}{self.wording.colon}{self.wording.space}{heard}"
+        example, recalled = self.recalled(heard, known)
         return (
             *(self._primed(example) if example else ()),
             Message("user", "\n".join([line, *(f"[{note}]" for note in (*recalled, *notes))])),
@@ -265,7 +266,9 @@ class PromptBuilder:
         return next(iter(recall_examples(self.character, text)), None), [facts[i] for i in ranked]
 
     def _own(self, past: Happening) -> str:
-        return self._answer(past.emotion or self.character.resting, past.deed, past.text)
+        return self._answer(
+            past.emotion or self.character.resting, past.deed, past.heard_as(self.npc)
+        )
 
     def _answer(self, emotion: str, deed: str | None, text: str) -> str:
         """An answer of the character's, whole. Args: deed: its words."""

@@ -100,6 +100,24 @@ Volume = Literal["whisper", "talk", "shout"]
 TurnStatus = Literal["completed", "interrupted", "silent", "timeout", "blocked", "failed"]
 
 
+Because = Literal[
+    "addressed",
+    "named",
+    "pronoun",
+    "gaze",
+    "attention",
+    "nearest",
+    "interest",
+    "model",
+    "act",
+    "result",
+    "exchange",
+    "event",
+    "arrival",
+    "silence",
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -135,11 +153,13 @@ class SessionStart(ClientMessage):
 
 
 class PlayerSay(ClientMessage):
-    """A line the player says."""
+    """A line the player says. `looking_at` is whom the avatar looks at meanwhile: a line that names
+    nobody is for them."""
 
     type: Literal["player.say"]
     text: Line
     to: list[Id] = Field(default_factory=list, max_length=8)
+    looking_at: Id | None = None
     volume: Volume = "talk"
     deadline_ms: int | None = Field(default=None, ge=1, le=600_000)
 
@@ -181,6 +201,19 @@ class SceneEvent(ClientMessage):
     name: Id
     args: Args = Field(default_factory=dict)
     seen_by: list[Id] | None = Field(default=None, max_length=64)
+
+
+class SceneLock(ClientMessage):
+    """The game plays a scripted scene (role host): who speaks stops, and nobody speaks or answers
+    until `scene.unlock`, or until whoever locked it leaves."""
+
+    type: Literal["scene.lock"]
+
+
+class SceneUnlock(ClientMessage):
+    """The scripted scene is over (role host)."""
+
+    type: Literal["scene.unlock"]
 
 
 class TurnCancel(ClientMessage):
@@ -236,6 +269,8 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     PlayerMove,
     PlayerAct,
     SceneEvent,
+    SceneLock,
+    SceneUnlock,
     TurnCancel,
     TurnHeard,
     TurnRate,
@@ -495,7 +530,10 @@ class PlayerActed(ServerMessage):
 
 
 class TurnStarted(ServerMessage):
-    """A character takes the floor. `in_reply_to` is the `id` of the line, where it had one."""
+    """A character takes the floor. `in_reply_to` is the `id` of the line, where it had one, or the
+    turn of another character. `because` is why it is this one; where the model chose,
+    `probabilities` are those of everybody it chose among. `to` is empty when a character speaks of
+    their own accord to whoever hears it."""
 
     type: Literal["turn.started"] = "turn.started"
     turn_id: str
@@ -503,7 +541,9 @@ class TurnStarted(ServerMessage):
     in_reply_to: str | None = None
     to: list[str]
     volume: Volume
-    optional: ClassVar[frozenset[str]] = frozenset({"in_reply_to"})
+    because: Because | None = None
+    probabilities: dict[str, float] | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"in_reply_to", "because", "probabilities"})
 
 
 class TurnEmotion(ServerMessage):
@@ -582,12 +622,12 @@ class TurnDone(ServerMessage):
 
 
 class SceneChanged(ServerMessage):
-    """The scene is not as it was: an event, a character moving, a save, a restore."""
+    """The scene is not as it was: an event, a character moving, a save, a restore, a lock."""
 
     type: Literal["scene.changed"] = "scene.changed"
-    what: Literal["event", "npc_moved", "saved", "restored"]
+    what: Literal["event", "npc_moved", "saved", "restored", "locked", "unlocked"]
     name: str | None = None
-    """The event's name, or the save's id."""
+    """The event's name, the save's id, or who locked the scene."""
     args: dict[str, Any] = Field(default_factory=dict)
     optional: ClassVar[frozenset[str]] = frozenset({"name"})
 

@@ -17,10 +17,11 @@ from npcserver.client import Client, Message, connect
 from npcserver.engines.base import Engine
 from npcserver.errors import NpcError, Rejected
 from npcserver.floor import Rules
+from npcserver.hosting import Sender
 from npcserver.journal import Batch, Store
 from npcserver.library import LoadedScene
 from npcserver.protocol import PlayerInfo, ServerMessage, parse
-from npcserver.scene import LiveScene, Sender
+from npcserver.scene import LiveScene
 
 STILL_S = 0.2
 """A server is thought to have said everything when it says nothing for so long after a turn."""
@@ -36,11 +37,14 @@ class Rehearsal(Protocol):
     async def send(self, player: str, kind: str, **fields: Any) -> None:
         """What a client sends. Raises Rejected when the server refuses it."""
 
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
     async def settle(self) -> None:
         """Wait until every turn that was asked for is done."""
 
     def heard(self, player: str) -> list[Message]:
-        """Everything a player was told, oldest first."""
+        """Everything a player was told, oldest first; nothing before they come in."""
 
 
 class Stage(Protocol):
@@ -168,12 +172,18 @@ class _HereRehearsal:
         sender = Sender(player, f"s-{player}", host=True)
         await self._scene.submit(sender, parse(frame))
 
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     async def settle(self) -> None:
-        await self._scene.floor.quiet()
-        await self._scene.call(_nothing)  # behind whatever ended the last turn
+        floor = self._scene.floor
+        await self._scene.call(_nothing)  # behind whatever may begin a turn
+        while floor.is_busy:  # one turn may give rise to another
+            await floor.quiet()
+            await self._scene.call(_nothing)
 
     def heard(self, player: str) -> list[Message]:
-        return self._heard[player]
+        return self._heard.get(player, [])
 
 
 async def _nothing() -> None:
@@ -256,6 +266,9 @@ class _ThereRehearsal:
                     return message
             await self._wait(PATIENCE_S)
 
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     async def settle(self) -> None:
         while self._awaited or self._open or await self._wait(STILL_S, patient=False):
             if self._awaited or self._open:
@@ -274,4 +287,4 @@ class _ThereRehearsal:
         return True
 
     def heard(self, player: str) -> list[Message]:
-        return self._heard[player]
+        return self._heard.get(player, [])

@@ -43,7 +43,7 @@ WATCHES: tuple[Watch, ...] = (
 """What every scenario watches for in every turn, unless it says otherwise. `numbers` is watched for
 only where it is asked for: a character may well count."""
 PlayerId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
-ACTS = ("say", "event", "move", "act", "result", "cancel")
+ACTS = ("say", "event", "move", "act", "result", "cancel", "lock", "join", "wait_s")
 
 
 class _Strict(BaseModel):
@@ -90,7 +90,11 @@ class Step(_Strict):
     """One thing that happens, and what must come of it.
 
     Args:
-        say, event, move, act, result, cancel: exactly one of these.
+        say, event, move, act, result, cancel, lock, join, wait_s: exactly one of these.
+        lock: the game begins to play a scripted scene, or ends it.
+        join: this player comes in now; all others are there from the beginning.
+        wait_s: nobody does anything for so many seconds.
+        looking_at: whom the player looks at while saying it.
         by: the player who does it; without it, the first one.
         expect: the turns that must follow, in order, and no others; without it, anything may.
         messages: fields of messages that `by` must be told, in this order, others between them.
@@ -99,6 +103,7 @@ class Step(_Strict):
 
     say: Text | None = None
     to: list[str] = []
+    looking_at: str | None = None
     volume: Literal["whisper", "talk", "shout"] = "talk"
     deadline_ms: int | None = None
     event: Id | None = None
@@ -110,6 +115,9 @@ class Step(_Strict):
     result: Literal["done", "failed", "refused"] | None = None
     detail: Text | None = None
     cancel: Literal[True] | None = None
+    lock: bool | None = None
+    join: PlayerId | None = None
+    wait_s: float | None = Field(None, gt=0, le=600)
     by: PlayerId | None = None
     expect: list[Expected] | None = None
     messages: list[dict[str, Any]] = []
@@ -135,6 +143,12 @@ class Scenario(_Strict):
     players: Annotated[dict[PlayerId, Text], Field(min_length=1, max_length=8)] = {"kit": "Kit"}
     watch: list[Watch] = list(WATCHES)
     steps: Annotated[list[Step], Field(min_length=1, max_length=500)]
+
+    @property
+    def first(self) -> dict[PlayerId, Text]:
+        """The players who are there from the beginning."""
+        later = {step.join for step in self.steps}
+        return {player: name for player, name in self.players.items() if player not in later}
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,8 @@ def _check(document: Document, scenario: Scenario, loaded: LoadedScene) -> None:
         where = ("steps", at)
         _among(document, (*where, "by"), [step.by] if step.by else [], players)
         _among(document, (*where, "to"), step.to, everyone)
+        _among(document, (*where, "looking_at"), [step.looking_at or everyone[0]], everyone)
+        _among(document, (*where, "join"), [step.join] if step.join else [], players)
         _among(document, (*where, "event"), [step.event] if step.event else [], [*scene.events])
         _among(document, (*where, "move"), [step.move] if step.move else [], [*scene.places])
         for number, expected in enumerate(step.expect or []):

@@ -9,15 +9,16 @@ nothing with other scenes.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import jsonschema
 
-from npcserver import director, hearing
+from npcserver import director, hearing, hosting
 from npcserver.engines.base import Engine
 from npcserver.errors import NpcError, Rejected
 from npcserver.floor import Floor, Rules
+from npcserver.hosting import Sender
+from npcserver.initiative import Initiative
 from npcserver.journal import Batch, Entry, Fact, Journal, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene
 from npcserver.protocol import (
@@ -35,8 +36,10 @@ from npcserver.protocol import (
     PlayerTyping,
     SceneChanged,
     SceneEvent,
+    SceneLock,
     SceneRestore,
     SceneSave,
+    SceneUnlock,
     ServerMessage,
     TurnCancel,
     TurnDone,
@@ -52,20 +55,6 @@ Listener = Callable[[ServerMessage], None]
 Result = TypeVar("Result")
 
 MAILBOX = 256
-MOST_SAVES = 100
-
-
-@dataclass(frozen=True)
-class Sender:
-    """Whose message it is.
-
-    Args:
-        host: may speak for the world (`scene.event`) and stop anybody's turn.
-    """
-
-    player: str
-    session_id: str
-    host: bool = False
 
 
 class LiveScene:
@@ -92,11 +81,13 @@ class LiveScene:
         self.instance = instance
         self.state = SceneState(loaded)
         self._journal = journal
-        self._wall_ms = wall_ms
+        self.now_ms = wall_ms
         self._on_turn = on_turn
         self._listeners: dict[str, Listener] = {}
         self._mailbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAILBOX)
+        self._seed = rules.sampling.seed
         self.floor = Floor(self, engine, rules)
+        self.initiative = Initiative(self, self.floor, self._seed)
         self._actor: asyncio.Task[None] | None = None
 
     # ---- life ------------------------------------------------------------------------------
@@ -126,6 +117,7 @@ class LiveScene:
 
     async def close(self) -> None:
         """End every turn as interrupted, then stop."""
+        self.initiative.stop()
         await self.call(lambda: self.floor.stop_all("the scene is closing"))
         if self._actor is not None:
             self._actor.cancel()
@@ -168,9 +160,10 @@ class LiveScene:
     ) -> None:
         """Journal a fact, take it into the state, and show it to its audience."""
         session_id = sender.session_id if sender else None
-        entry = Entry(fact, self._wall_ms(), audience, session_id, message_id)
+        entry = Entry(fact, self.now_ms(), audience, session_id, message_id)
         await self._journal.commit(Batch(self.loaded.id, self.instance, [entry]))
         self.state.apply(entry)
+        self.initiative.note(fact)
         if isinstance(fact, ServerMessage):
             if isinstance(fact, PlayerSaid | PlayerMoved | PlayerActed):
                 audience -= {fact.player}  # they know: the ack said so
@@ -203,7 +196,8 @@ class LiveScene:
                 raise Rejected(f"{player.id!r} is a character; choose another player id", "taken")
             if player.name.casefold() in {npc.name.casefold() for npc in self.state.npcs}:
                 raise Rejected(f"{player.name!r} is a character; choose another name", "taken")
-            if player.id not in self.state.bodies:
+            comes = player.id not in self.state.bodies
+            if comes:
                 entrance = self.loaded.scene.places[self.loaded.scene.entrance]
                 body = Body(
                     player.id,
@@ -217,6 +211,8 @@ class LiveScene:
                 await self.record(PlayerJoined(player=person_view(body)), everyone, sender)
             self._listeners[player.id] = listener
             listener(snapshot(self.state, player.id))
+            if comes:
+                await self.initiative.greet(player.id)
 
         await self.call(handler)
 
@@ -231,6 +227,11 @@ class LiveScene:
                 await self.record(PlayerLeft(player=player), frozenset(self.state.bodies))
 
         await self.call(handler)
+
+    def tell_all(self) -> None:
+        """Show everybody the scene anew."""
+        for player, listener in self._listeners.items():
+            listener(snapshot(self.state, player))
 
     @property
     def is_empty(self) -> bool:
@@ -269,8 +270,8 @@ class LiveScene:
                 await self._rate(sender, message)
             case ActionResult():
                 await self._result(sender, message)
-            case SceneSave() | SceneRestore():
-                await self._save_or_restore(sender, message)
+            case SceneSave() | SceneRestore() | SceneLock() | SceneUnlock():
+                await hosting.obey(self, sender, message)
             case _:
                 raise Rejected("this cannot be asked of a scene", "not_supported")
 
@@ -279,7 +280,10 @@ class LiveScene:
         for who in to:
             self._require(who, self.state.bodies, "nobody here has the id")
         if say.volume == "whisper" and not to:
-            to = (self._whispered_to(sender.player),)
+            near = director.whispered_to(self.state, sender.player)
+            if near is None:
+                raise Rejected("nobody is near enough to whisper to", "nobody_near")
+            to = (near,)
         heard_by = hearing.listeners(self.state, sender.player, say.volume, to)
         said = PlayerSaid(
             line_id=say.id or f"l{self.state.number + 1}",
@@ -289,22 +293,14 @@ class LiveScene:
             to=list(to),
             volume=say.volume,
         )
+        await self.floor.hush(sender.player, heard_by)
         await self.record(said, heard_by, sender, say.id)
-        choice = director.choose(self.state, sender.player, say.text, to, heard_by)
+        choice = director.choose(
+            self.state, sender.player, say.text, to, heard_by, say.looking_at, self._seed
+        )
         await self.floor.answer(
             choice, sender.player, said.line_id, say.volume, deadline_ms=say.deadline_ms
         )
-
-    def _whispered_to(self, player: str) -> str:
-        """A whisper to nobody in particular is meant for whom one talks with, else the nearest."""
-        near = hearing.listeners(self.state, player, "talk", ())
-        npcs = [npc.id for npc in director.by_distance(self.state, player) if npc.id in near]
-        attended = self.state.attention.get(player)
-        if attended in npcs:
-            return str(attended)
-        if not npcs:
-            raise Rejected("nobody is near enough to whisper to", "nobody_near")
-        return npcs[0]
 
     async def _move(self, sender: Sender, move: PlayerMove) -> None:
         if move.place is not None:
@@ -315,6 +311,7 @@ class LiveScene:
             place, position = hearing.place_at(self.state, move.position), move.position
         moved = PlayerMoved(player=sender.player, place=place, position=position)
         await self.record(moved, frozenset(self.state.bodies), sender, move.id)
+        await self.floor.walked(sender.player)
 
     async def _do(self, sender: Sender, act: PlayerAct) -> None:
         if act.target is not None:
@@ -327,7 +324,7 @@ class LiveScene:
         seen_by = hearing.witnesses(self.state, self.state.bodies[sender.player].place)
         await self.record(acted, seen_by, sender, act.id)
         if act.target in self.loaded.characters and act.target in seen_by:
-            choice = director.Choice((str(act.target),))
+            choice = director.about(self.state, str(act.target), "act")
             await self.floor.answer(choice, sender.player, act.id, "talk")
 
     async def _event(self, sender: Sender, event: SceneEvent) -> None:
@@ -348,30 +345,16 @@ class LiveScene:
         audience = frozenset(self.state.bodies if event.seen_by is None else event.seen_by)
         changed = SceneChanged(what="event", name=event.name, args=event.args)
         await self.record(changed, audience, sender, event.id)
-
-    async def _save_or_restore(self, sender: Sender, asked: SceneSave | SceneRestore) -> None:
-        if not sender.host:
-            raise Rejected("only a token of role host may save and restore", "not_allowed")
-        name, saves, everyone = asked.save_id, self.state.saves, frozenset(self.state.bodies)
-        if isinstance(asked, SceneSave):
-            if name not in saves and len(saves) >= MOST_SAVES:
-                raise Rejected(f"there are {MOST_SAVES} saves; save over one", "too_many_saves")
-            await self.record(SceneChanged(what="saved", name=name), everyone, sender, asked.id)
-            return
-        self._require(name, saves, "there is no save")
-        await self.floor.stop_all("the scene went back to a save")
-        await self.record(SceneChanged(what="restored", name=name), everyone, sender, asked.id)
-        for player, listener in self._listeners.items():
-            listener(snapshot(self.state, player))
+        self.initiative.react(audience)
 
     async def _cancel(self, sender: Sender, cancel: TurnCancel) -> None:
         if cancel.turn_id is None:
-            await self.floor.stop_of(sender.player, "the player spoke over it")
+            await self.floor.cancel(sender.player)
             return
         turn = self.floor.find(cancel.turn_id)
         if turn is None:
             raise Rejected(f"no turn {cancel.turn_id!r} is under way", "turn_over")
-        if turn.asker != sender.player and not sender.host:
+        if not turn.is_for(sender.player) and not sender.host:
             raise Rejected("this turn is not addressed to you", "not_allowed")
         await self.floor.stop(turn, "the player spoke over it")
 
@@ -393,7 +376,8 @@ class LiveScene:
         seen_by = hearing.witnesses(self.state, self.state.bodies[sender.player].place)
         await self.record(result, seen_by, sender, result.id)
         if result.status != "done" and npc in seen_by and not self.floor.is_held_by(npc):
-            await self.floor.answer(director.Choice((npc,)), sender.player, result.id, "talk")
+            choice = director.about(self.state, npc, "result")
+            await self.floor.answer(choice, sender.player, result.id, "talk")
 
     def _require(self, name: str, known: Iterable[str], fault: str) -> None:
         if name not in known:

@@ -121,6 +121,24 @@ class Fact(_Strict):
     """The event with which whoever perceives it comes to know."""
 
 
+class Direction(_Strict):
+    """How freely characters speak where no player asked them to."""
+
+    exchanges: Annotated[int, Field(ge=0, le=8)] = 0
+    """How many lines characters may say to each other after one of them spoke; 0 is none. They stop
+    when a player speaks."""
+    own_lines: Annotated[int, Field(ge=0, le=12)] = 0
+    """How many lines a minute characters may say of their own accord: after events, to whoever
+    comes in, in a long silence; 0 is none."""
+    silence_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
+    """Seconds of silence after which somebody says something."""
+    cooldown_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    """Seconds for which a character who spoke unasked leaves speaking unasked to others."""
+    ask_model: bool = False
+    """Whether the model chooses who answers a line that is for nobody in particular; otherwise
+    whoever it concerns most, and stands nearest."""
+
+
 class CastMember(_Strict):
     """Which character stands where."""
 
@@ -155,6 +173,8 @@ class Scene(_Strict):
     """What the game can tell the scene, by id."""
     facts: Annotated[list[Fact], Field(max_length=256)] = []
     """What is not everybody's to know, or not from the beginning."""
+    director: Direction = Direction()
+    """Whether characters speak unasked, and who answers where several might."""
     cast: Annotated[list[CastMember], Field(min_length=1, max_length=32)]
     """Who is in the scene, and where."""
 
@@ -205,6 +225,11 @@ class Character(_Strict):
     """How they answer; the first three stand in every prompt, and the one that fits a line."""
     brief: Annotated[list[Text], Field(max_length=8)] = []
     """What they say, word for word, when there is no time for an answer."""
+    greets: Annotated[list[Text], Field(max_length=8)] = []
+    """What they say, word for word, to somebody who comes in; without any they find words."""
+    talkativeness: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How readily they answer what is said to nobody in particular: 1 always, 0 only as far as it
+    is about something on this sheet."""
 
 
 def argument_options(schema: dict[str, Any]) -> list[Any]:

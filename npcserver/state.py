@@ -7,10 +7,11 @@ where its journal ends. Knows nothing of engines, sockets or clocks.
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from npcserver.journal import Entry, Erased, TurnHeardBy
+from npcserver.journal import Cue, Entry, Erased, TurnHeardBy
 from npcserver.library import LoadedScene
 from npcserver.memories import Memories
 from npcserver.memory import Memory, importance
+from npcserver.pace import Pace
 from npcserver.protocol import (
     ActionResult,
     PlayerActed,
@@ -51,9 +52,11 @@ class Happening:
 
     Args:
         number: its place in the instance's history; what a restore forgot frees its numbers.
-        text: the words spoken, or what was done as a sentence.
+        text: all the words spoken, or what was done as a sentence; `heard_as` is what somebody in
+            particular remembers.
         spoken: whether `text` is speech.
         deed: what a character did while speaking, as the prompt says it.
+        reached: how many characters of `text` reached whom, where somebody did not hear all of it.
     """
 
     number: int
@@ -69,6 +72,11 @@ class Happening:
     status: TurnStatus | None = None
     emotion: str | None = None
     deed: str | None = None
+    reached: tuple[tuple[str, int], ...] = ()
+
+    def heard_as(self, listener: str) -> str:
+        """The words as far as `listener` heard them."""
+        return self.text[: dict(self.reached).get(listener)]
 
 
 @dataclass
@@ -80,6 +88,10 @@ class OpenTurn:
     at_ms: int
     emotion: str | None = None
     action: TurnAction | None = None
+    attended: dict[str, str | None] = field(default_factory=dict)
+    """Whom its listeners talked with before; where it stays silent, they still do."""
+    heard: dict[str, int] = field(default_factory=dict)
+    """How many characters reached a player by now."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,7 @@ class Save:
     turns: int
     number: int
     memories: Memories
+    pace: Pace
 
 
 @dataclass
@@ -130,6 +143,7 @@ class SceneState:
     """Since which happening a character knows of an event, by character and event."""
     turns: int = 0
     number: int = 0
+    pace: Pace = field(default_factory=Pace)
     saves: dict[str, Save] = field(default_factory=dict)
     memories: Memories = field(init=False)
 
@@ -160,6 +174,7 @@ class SceneState:
 
     def apply(self, entry: Entry) -> None:
         """Take in one entry of the journal."""
+        self.pace = self.pace.after(entry)
         match entry.fact:
             case PlayerJoined(player=player):
                 self.bodies[player.id] = Body(
@@ -191,9 +206,12 @@ class SceneState:
                 self._restore(self.saves[name])
             case TurnStarted() as started:
                 self.turns += 1
-                self.open_turns[started.turn_id] = OpenTurn(started, entry.audience, entry.at_ms)
-                for listener in started.to:
-                    self.attention[listener] = started.npc
+                players = [who for who in started.to if who not in self.loaded.characters]
+                attended = {player: self.attention.get(player) for player in players}
+                self.attention |= dict.fromkeys(players, started.npc)
+                self.open_turns[started.turn_id] = OpenTurn(
+                    started, entry.audience, entry.at_ms, attended=attended
+                )
             case TurnEmotion() as emotion:
                 turn = self.open_turns[emotion.turn_id]
                 turn.emotion = emotion.emotion
@@ -211,6 +229,8 @@ class SceneState:
                 self._heard(heard)
             case ActionResult() as result:
                 self._result(entry, result)
+            case Cue(words=words):
+                self._happen(entry, "", "", words, spoken=False, passing=True)
             case Erased() as gone:
                 self.number += gone.happenings
                 self.turns += gone.turns
@@ -225,6 +245,7 @@ class SceneState:
             self.turns,
             self.number,
             self.memories.copy(),
+            self.pace,
         )
 
     def _restore(self, save: Save) -> None:
@@ -241,6 +262,9 @@ class SceneState:
         # Counted on from there, so that the same play after it is the same to the letter.
         self.turns, self.number = save.turns, save.number
         self.memories.go_back(save.memories)
+        # Whoever locked it then and is gone cannot unlock it.
+        locked_by = save.pace.locked_by if save.pace.locked_by in self.bodies else ""
+        self.pace = replace(save.pace, locked_by=locked_by)
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""
@@ -272,6 +296,7 @@ class SceneState:
         volume: Volume = "talk",
         *,
         spoken: bool = True,
+        passing: bool = False,
         **rest: str | None,
     ) -> None:
         self.number += 1
@@ -288,7 +313,8 @@ class SceneState:
             **rest,  # type: ignore[arg-type]
         )
         self.happenings.append(past)
-        self._remember(past)
+        if not passing:  # an occasion to speak is nothing to remember
+            self._remember(past)
 
     def _remember(self, past: Happening) -> None:
         body = self.bodies.get(past.speaker)
@@ -319,10 +345,18 @@ class SceneState:
 
     def _end(self, entry: Entry, done: TurnDone) -> None:
         turn = self.open_turns.pop(done.turn_id, None)
-        if turn is None or not done.text:
+        if turn is None:
             return
+        if done.status == "silent":
+            for player, npc in turn.attended.items():
+                if self.attention.get(player) == done.npc:
+                    self.attention.pop(player)
+                    self.attention |= {player: npc} if npc else {}
+        if not done.text:
+            return
+        # Whoever walked away while it was said heard the beginning.
         self._happen(
-            entry,
+            replace(entry, audience=turn.audience | entry.audience),
             done.npc,
             self.bodies[done.npc].name,
             done.text,
@@ -333,18 +367,44 @@ class SceneState:
             emotion=turn.emotion,
             deed=self._deed(turn.action) if turn.action else None,
         )
+        for player, chars in turn.heard.items():
+            self._reach(-1, player, chars)
 
     def _deed(self, action: TurnAction) -> str:
         return deed_words(self, action.name, action.target, action.args)
 
     def _heard(self, heard: TurnHeardBy) -> None:
-        """An interrupted line counts only as far as its listener really heard it."""
+        """Note how far a line reached a player; the farthest they told of counts."""
+        if turn := self.open_turns.get(heard.turn_id):
+            turn.heard[heard.player] = max(heard.chars, turn.heard.get(heard.player, 0))
+            return
         for index, past in enumerate(self.happenings):
-            if past.turn_id == heard.turn_id and past.status == "interrupted":
-                if set(past.to) == {heard.player} and heard.chars < len(past.text):
-                    self.happenings[index] = replace(past, text=past.text[: heard.chars])
-                    self.memories.amend(past.number, past.text[: heard.chars])
+            if past.turn_id == heard.turn_id:
+                self._reach(index, heard.player, heard.chars)
                 return
+
+    def _reach(self, index: int, player: str, chars: int) -> None:
+        """Note in a happening, and in what is remembered of it, how far it reached a player."""
+        past = self.happenings[index] = self._cut(self.happenings[index], player, chars)
+        self.memories.amend(past.number, past.reached)
+
+    def _cut(self, past: Happening, player: str, chars: int) -> Happening:
+        """A line that reached `player` so far.
+
+        A character remembers of their own words what reached those they were said to, and of
+        another's what reached any player: a voice that was cut for all was cut for everybody.
+        """
+        characters, whole = self.loaded.characters, len(past.text)
+        if player not in past.heard_by or player in characters:
+            return past
+        reached = {who: at for who, at in past.reached if who not in characters}
+        reached[player] = max(min(chars, whole), reached.get(player, 0))
+        players = past.heard_by - characters.keys()
+        cut = dict(reached)
+        for npc in past.heard_by & characters.keys():
+            meant = players & set(past.to) if npc == past.speaker else players
+            cut[npc] = max(reached.get(each, whole) for each in meant or players)
+        return replace(past, reached=tuple(sorted(cut.items())))
 
     def _result(self, entry: Entry, result: ActionResult) -> None:
         doing = self.actions.pop(result.action_id, None)

@@ -58,8 +58,9 @@ async def play(loaded: LoadedScenario, stage: Stage, judge: Judge | None = None)
     played = Played(loaded)
     watcher = Watcher(loaded.scene, loaded.scenario.watch)
     async with stage.open(loaded.scene) as rehearsal:
-        for player, name in loaded.scenario.players.items():
+        for player, name in loaded.scenario.first.items():
             await rehearsal.join(player, name)
+        await rehearsal.settle()  # they may be greeted
         for at, step in enumerate(loaded.scenario.steps):
             taken = _Taken(loaded, rehearsal, step, played, watcher)
             for what in [what async for what in taken.play(judge)]:
@@ -84,11 +85,12 @@ class _Taken:
         self._step = step
         self._played = played
         self._watcher = watcher
-        self._by = step.by or next(iter(loaded.scenario.players))
+        self._by = step.by or step.join or next(iter(loaded.scenario.players))
 
     async def play(self, judge: Judge | None) -> Any:
         """Take the step; yields what is not as expected."""
-        before = {player: len(self._rehearsal.heard(player)) for player in self._scenario.players}
+        heard = self._rehearsal.heard
+        before = {player: len(heard(player)) for player in self._scenario.players}
         self._played.transcript += self._told()
         if self._step.say:
             self._watcher.line(self._step.say)
@@ -100,7 +102,7 @@ class _Taken:
             yield f"the server refuses it: {error.message}"
             return
         await self._rehearsal.settle()
-        new = {player: self._rehearsal.heard(player)[at:] for player, at in before.items()}
+        new = {player: heard(player)[at:] for player, at in before.items()}
         told = {player: list(turns(messages)) for player, messages in new.items()}
         came = told[self._by]
         self._played.turns += came
@@ -124,6 +126,8 @@ class _Taken:
             fields: dict[str, Any] = {"text": step.say, "to": step.to, "volume": step.volume}
             if step.deadline_ms is not None:
                 fields["deadline_ms"] = step.deadline_ms
+            if step.looking_at is not None:
+                fields["looking_at"] = step.looking_at
             await send(self._by, "player.say", **fields)
         elif step.event:
             seen = {} if step.seen_by is None else {"seen_by": step.seen_by}
@@ -135,6 +139,12 @@ class _Taken:
             await send(self._by, "player.act", action=step.act, args=step.args, **aimed)
         elif step.result:
             await self._send_result(step)
+        elif step.join:
+            await self._rehearsal.join(step.join, self._scenario.players[step.join])
+        elif step.wait_s:
+            await self._rehearsal.wait(step.wait_s)
+        elif step.lock is not None:
+            await send(self._by, "scene.lock" if step.lock else "scene.unlock")
         else:
             await send(self._by, "turn.cancel")
 
@@ -160,6 +170,12 @@ class _Taken:
             yield f"[{name}: {step.act} {step.target or ''}]"
         elif step.result:
             yield f"[What was done last: {step.result} {step.detail or ''}]"
+        elif step.join:
+            yield f"[{name} comes in.]"
+        elif step.wait_s:
+            yield f"[{step.wait_s:g} seconds pass.]"
+        elif step.lock is not None:
+            yield "[A scripted scene begins.]" if step.lock else "[The scripted scene is over.]"
         else:
             yield f"[{name} speaks over it.]"
 

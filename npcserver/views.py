@@ -67,12 +67,16 @@ def person_view(body: Body) -> PersonView:
 
 def recent(state: SceneState, player: str) -> list[SaidView]:
     """The last lines that `player` heard."""
-    heard = [past for past in state.happenings if past.spoken and player in past.heard_by]
+    heard = [
+        past
+        for past in state.happenings
+        if past.spoken and player in past.heard_by and past.heard_as(player)
+    ]
     return [
         SaidView(
             speaker=past.speaker,
             name=past.name,
-            text=past.text,
+            text=past.heard_as(player),
             to=list(past.to),
             volume=past.volume,
             turn_id=past.turn_id,

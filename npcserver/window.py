@@ -65,7 +65,7 @@ def shown(
     kept: list[Happening] = []
     last, spare, cut = draft, bounds.spare, 0
     for past in reversed(state.happenings):
-        if npc not in past.heard_by:
+        if npc not in past.heard_by or not past.heard_as(npc):
             continue
         spare -= cost(Shown(past))
         if past.number == line:
@@ -99,7 +99,7 @@ def _with_memories(
     for past in window:
         notes: list[Recalled] = []
         if past.spoken and past.speaker != npc:
-            line = Line(past.number, past.at_ms, past.speaker, past.text, past.volume)
+            line = Line(past.number, past.at_ms, past.speaker, past.heard_as(npc), past.volume)
             least = LEAST_RELEVANCE[state.loaded.scene.language]
             recalled = state.memories.recall(npc, line, before)
             fitting = [each for each in recalled if each.relevance >= least]

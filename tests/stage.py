@@ -5,18 +5,38 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from npcserver.engines.base import Engine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
+from npcserver.hosting import Sender
 from npcserver.journal import Batch, Store
 from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import PlayerInfo, ServerMessage, parse
-from npcserver.scene import LiveScene, Sender
+from npcserver.scene import LiveScene
+from npcserver.sheets import Direction, Example
 
 QUAY = load_scene(Path(__file__).parent / "data" / "quay")
+
+MORE = {
+    "ada": {"line": "Who mends boats?", "reply": "Bo does."},
+    "bo": {"line": "Who rings?", "reply": "Ada rings, I hammer."},
+    "cy": {"line": "Who is loud?", "reply": "Bo! No, Ada!"},
+}
+
+
+def directed(**direction: Any) -> LoadedScene:
+    """The quay, with characters who may speak unasked."""
+    scene = QUAY.scene.model_copy(update={"director": Direction(**direction)})
+    characters = dict(QUAY.characters)
+    for npc, more in MORE.items():
+        sheet = characters[npc]
+        examples = [*sheet.examples, Example(emotion="happy", **more)]
+        characters[npc] = sheet.model_copy(update={"examples": examples})
+    return replace(QUAY, scene=scene, characters=characters)
 
 
 class InlineJournal:

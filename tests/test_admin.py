@@ -116,6 +116,7 @@ def test_a_connection_stays_open_across_a_swap(
         async with client(address, "kit") as kit, client(address, "lou") as lou:
             await kit.send("player.say", text="Hello.", to=["ada"])
             assert (await kit.until("turn.done"))["text"] == "This is first, still."
+            await lou.send("player.move", place="shed")  # out of earshot, nobody waits for Ada
 
             await kit.send("player.say", text="Wait.", to=["ada"])
             await kit.until("turn.text")
@@ -124,8 +125,8 @@ def test_a_connection_stays_open_across_a_swap(
             assert answer.json().keys() == {"model", "adapter", "took_ms"}
             assert answer.json()["model"] == str(second)
 
-            await lou.send("player.say", text="Hello.", to=["bo"])
-            done = await lou.until("turn.done", npc="bo")
+            await lou.send("player.say", text="Hello.", to=["cy"])
+            done = await lou.until("turn.done", npc="cy")
             assert done["text"] == "This is second, still."
             fakes["first"].release()
             done = await kit.until("turn.done", npc="ada")

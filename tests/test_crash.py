@@ -1,7 +1,9 @@
 """The real program, killed in the middle of a turn."""
 
 import asyncio
+import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -12,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from npcserver.journal import Store
+from npcserver.library import load_scene
+from npcserver.state import SceneState
+from npcserver.views import recent
 from tests.server import SCENES, client
 
 
@@ -74,6 +80,42 @@ def test_kill_9_in_mid_turn_loses_nothing(tmp_path: Path) -> None:
         said, session_id = asyncio.run(before(address, process))
     with program(tmp_path) as (address, _):
         asyncio.run(after(address, said, session_id))
+
+
+def test_a_hundred_kills_at_any_moment_lose_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.killed", str(tmp_path), "100", "6"]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kills = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(kills) == 100
+    assert sum(kill["cut"] for kill in kills) > 10, "they were hardly ever killed in mid-word"
+
+
+def test_the_program_killed_at_any_moment_stands_where_its_journal_ends(tmp_path: Path) -> None:
+    draw, quay = random.Random(6), load_scene(SCENES / "quay")
+
+    def folded() -> SceneState:
+        store, state = Store(tmp_path / "journal.db"), SceneState(quay)
+        for entry in store.entries("quay", "main"):
+            state.apply(entry)
+        store.close()
+        return state
+
+    async def play(address: str, process: subprocess.Popen[str]) -> None:
+        async with client(address) as kit, client(address, "lee") as lee:
+            told = (await kit.until("scene.snapshot"))["recent"]
+            assert told == [said.model_dump() for said in recent(folded(), "kit")]
+            for number in range(draw.randrange(1, 6)):
+                await draw.choice([kit, lee]).send("player.say", text="Hello.", id=f"m{number}")
+                await asyncio.sleep(draw.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+            await kit.closed()
+
+    for _ in range(3):
+        with program(tmp_path) as (address, process):
+            asyncio.run(play(address, process))
+    assert len(folded().happenings) > 3
 
 
 def engine_of(process: subprocess.Popen[str]) -> int:

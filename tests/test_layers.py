@@ -54,15 +54,17 @@ NPCSERVER = [
         "engines.fleet",
         "engines.openvino_form",
         "scenarios",
+        "pace",
     ],
     ["state", "engines.writing"],
     ["hearing", "knowledge", "views", "erasing", "engines.asking", "engines.questions"],
     ["window"],
     ["prompt"],
     ["explaining"],
-    ["director", "turn", "engines.forcing", "engines.replying"],
-    ["drafts", "engines.probing"],
+    ["director", "turn", "casting", "waiting", "engines.forcing", "engines.replying"],
+    ["drafts", "telling", "engines.probing"],
     ["floor"],
+    ["hosting", "initiative"],
     ["scene"],
     ["rewriting"],
     ["engines.host", "engines.openvino", "engines.torch_batching"],
@@ -119,9 +121,10 @@ PURE = [
             "guard",
         )
     ),
+    *(f"npcserver.{name}" for name in ("memories", "recall", "window")),
     *(
         f"npcserver.{name}"
-        for name in ("scene", "floor", "views", "memory", "memories", "recall", "window")
+        for name in ("scene", "floor", "views", "pace", "casting", "waiting", "telling", "hosting")
     ),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),

@@ -1,6 +1,7 @@
 """What characters remember beyond their prompts: as far as heard, who told it, and for how long."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from npcserver import memories, memory
 from npcserver.engines.render import script
 from npcserver.floor import Rules
-from npcserver.journal import Store
+from npcserver.journal import Cue, Entry, Store
 from npcserver.memories import Memories
 from npcserver.memory import Line, Memory, sentence
 from npcserver.prompt import PromptBuilder
@@ -110,10 +111,30 @@ def test_an_interrupted_line_is_remembered_as_far_as_it_was_heard() -> None:
             assert done.status == "interrupted"
             await kit.send("turn.heard", turn_id=done.turn_id, chars=8)
             kept = scene.state.memories.items
-            assert [m.text for m in kept.values()] == ["Hello.", "Morning."]
+            assert [m.heard_as("ada") for m in kept.values()] == ["Hello.", "Morning."]
             assert len(done.text) > 8
 
     run(main)
+
+
+def test_a_line_is_remembered_by_each_as_far_as_it_reached_them() -> None:
+    held = Memories("en", {"ada": "Ada", "bo": "Bo", "cy": "Cy"})
+    everyone = frozenset({"ada", "bo", "cy", "kit"})
+    held.add(made(1, "The rope is cut. The lamp is out.", heard_by=everyone), player=False)
+    line = Line(2, 0, "lou", "What of the lamp?", "talk")
+    assert all(held.recall(npc, line, 2) for npc in ("ada", "bo", "cy"))
+    held.amend(1, (("bo", 16), ("cy", 0)))
+    assert "The lamp is out." in held.recall("ada", line, 2)[0].text
+    assert not held.recall("bo", line, 2)
+    rope = replace(line, text="What of the rope?")
+    assert held.recall("bo", rope, 2)[0].text.endswith(": The rope is cut.")
+    assert not held.recall("cy", rope, 2), "nothing of it reached Cy"
+
+
+def test_what_gives_occasion_to_speak_is_nothing_to_remember() -> None:
+    state = SceneState(QUAY)
+    state.apply(Entry(Cue(words="Kit comes in.", player="kit"), 1, frozenset({"ada"})))
+    assert state.happenings and not state.memories.items
 
 
 def test_a_whisper_is_nobody_elses_and_comes_up_only_in_a_whisper() -> None:
@@ -248,11 +269,12 @@ def made(number: int, text: str, **fields: Any) -> Memory:
 def test_how_a_memory_is_said(
     language: str, days: int, fields: dict[str, Any], expected: str
 ) -> None:
-    assert sentence(made(1, "I lost a boot.", **fields), days * 24 * HOUR_MS, language) == expected
+    memory_of = made(1, "I lost a boot.", **fields)
+    assert sentence(memory_of, "ada", days * 24 * HOUR_MS, language) == expected
 
 
 def test_a_memory_cannot_break_out_of_its_brackets() -> None:
-    said = sentence(made(1, "x]\n[Ada gives Kit everything.] " + "long " * 100), 0, "en")
+    said = sentence(made(1, "x]\n[Ada gives Kit everything.] " + "long " * 100), "ada", 0, "en")
     assert not {"[", "]", "\n"} & set(said)
     assert len(said) < 200
 
@@ -316,7 +338,7 @@ def test_an_index_that_grew_is_the_one_made_anew(draw: random.Random) -> None:
         grown.add(made(number, " ".join(draw.choices(WORDS, k=3))), player=False)
         grown.recall("ada", Line(number + 1, 0, "lou", "rope", "talk"), number + 1)
         if draw.random() < 0.3:
-            grown.amend(draw.randint(1, number), draw.choice(WORDS))
+            grown.amend(draw.randint(1, number), (("ada", draw.randint(0, 8)),))
     anew = grown.copy()
     assert anew == grown
     for word in WORDS:
@@ -334,7 +356,8 @@ def test_going_back_leaves_what_a_fresh_index_would_hold(draw: random.Random) ->
         heard_by = frozenset(draw.sample(["ada", "bo", "kit"], 2))
         held.add(made(number, " ".join(draw.choices(WORDS, k=3)), heard_by=heard_by), player=True)
         if draw.random() < 0.2:
-            held.amend(draw.randint(1, number), draw.choice(WORDS))
+            reached = tuple((who, draw.randint(0, 8)) for who in ("ada", "bo"))
+            held.amend(draw.randint(1, number), reached)
         if draw.random() < 0.2:
             held.left("kit", number)
         if draw.random() < 0.1:

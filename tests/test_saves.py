@@ -13,8 +13,9 @@ from finetune.formats.journal import reader
 from finetune.records import Conversation
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
+from npcserver.hosting import MOST_SAVES
 from npcserver.journal import Store
-from npcserver.scene import MOST_SAVES, LiveScene
+from npcserver.scene import LiveScene
 from npcserver.state import SceneState
 from tests.clock import run
 from tests.server import SCENES

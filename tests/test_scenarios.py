@@ -229,6 +229,7 @@ class Faulty:
     def __init__(self, inner: Rehearsal) -> None:
         self._inner = inner
         self.join, self.send, self.settle = inner.join, inner.send, inner.settle
+        self.wait = inner.wait
 
     def heard(self, player: str) -> list[Message]:
         told = self._inner.heard(player)

@@ -352,7 +352,7 @@ def test_heard_only_history() -> None:
             await kit.send("turn.cancel")
             turn_id = kit.of("turn.done")[0].turn_id
             await kit.send("turn.heard", turn_id=turn_id, chars=8)
-            assert scene.state.happenings[-1].text == "Morning."
+            assert scene.state.happenings[-1].heard_as("ada") == "Morning."
 
     run(main)
 

@@ -1,7 +1,7 @@
 """Talking with a character: lines said one after the other in a new instance, and the answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune.evaluate.controls import shuffled
 from finetune.evaluate.outcomes import Line, noted
@@ -10,6 +10,7 @@ from npcserver import slips
 from npcserver.errors import EngineError, Rejected
 from npcserver.library import LoadedScene
 from npcserver.rehearsal import Heard, turns
+from npcserver.sheets import Direction
 
 PLAYER = "kit"
 NAME = "Kit"
@@ -34,12 +35,13 @@ async def talk(
     Raises:
         EngineError: an answer failed; what was said until then is worth nothing.
     """
-    played = shuffled(loaded) if subject.shuffled else loaded
+    played = _asked_only(shuffled(loaded) if subject.shuffled else loaded)
     place = next(member.place for member in loaded.scene.cast if member.character == npc)
     said = []
     async with subject.stage.open(played) as rehearsal:
         await rehearsal.join(PLAYER, name)
         await rehearsal.send(PLAYER, "player.move", place=place)
+        await rehearsal.settle()  # on a server they may be greeted
         for line in lines:
             before = len(rehearsal.heard(PLAYER))
             try:
@@ -54,6 +56,11 @@ async def talk(
                 raise EngineError(f"{npc} did not answer: {heard.reason}")
             said.append(Said(line, heard))
     return said
+
+
+def _asked_only(loaded: LoadedScene) -> LoadedScene:
+    """A scene where nobody speaks unasked: what is measured are answers."""
+    return replace(loaded, scene=loaded.scene.model_copy(update={"director": Direction()}))
 
 
 def transcript(

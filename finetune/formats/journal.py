@@ -20,7 +20,14 @@ from finetune.records import MAX_TEXT, NONE, PLAYER, Act, Conversation, Dropped,
 from npcserver.errors import SceneError
 from npcserver.journal import Entry, JournalError, Recording, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene, load_scene
-from npcserver.protocol import PlayerJoined, PlayerSaid, SceneChanged, TurnAction, TurnStarted
+from npcserver.protocol import (
+    PlayerJoined,
+    PlayerSaid,
+    SceneChanged,
+    TurnAction,
+    TurnDone,
+    TurnStarted,
+)
 from npcserver.state import Happening, SceneState
 
 
@@ -73,12 +80,14 @@ class _Played:
             case TurnStarted(turn_id=turn, in_reply_to=line, to=askers):
                 asked = [self.lines.get((asker, line or ""), 0) for asker in askers]
                 self.begun[turn] = self.state.number, max(asked, default=0)
+            case TurnDone(npc=npc, turn_id=turn) as done if done.text:
+                self.lines[npc, turn] = self.state.number
             case TurnAction() as action:
                 self.acts[action.turn_id] = _act(action, self.state.loaded)
             case TurnRated() as rated:
                 self.ratings.setdefault(rated.turn_id, {})[rated.player] = rated.rating
             case TurnHeardBy():
-                # The fold cuts what was interrupted to what was heard.
+                # The fold cuts what was said to what was heard.
                 for past in self.state.happenings:
                     self.told[past.number] = past, self.told[past.number][1]
 
@@ -145,9 +154,10 @@ def _conversations(played: _Played, new: dict[str, str], path: Path, at: str) ->
     for npc in loaded.characters:
         turns: dict[int, Turn] = {}
         for number, (past, row) in played.told.items():
-            if npc not in past.heard_by or not past.text.strip():
+            words = past.heard_as(npc)
+            if npc not in past.heard_by or not words.strip():
                 continue
-            text = (spoken if past.spoken else seen)(past.text)[:MAX_TEXT]
+            text = (spoken if past.spoken else seen)(words)[:MAX_TEXT]
             turn = Turn(text=text, source=f"{path}:{row}", **_told(played, past, npc, new))
             when = played.begun[past.turn_id] if past.speaker == npc else (number, 0)
             _put(turns, number, turn, *when)
@@ -177,7 +187,7 @@ def _told(played: _Played, past: Happening, npc: str, new: dict[str, str]) -> di
         "speaker": npc,
         "name": past.name,
         # What was cut short is remembered as it was, and not learned.
-        "spoken": past.status == "completed",
+        "spoken": past.status == "completed" and past.heard_as(npc) == past.text,
         "emotion": past.emotion if known else None,
         "action": played.acts.get(past.turn_id, NONE),
         "rating": given.pop() if len(given) == 1 else None,

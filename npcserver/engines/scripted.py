@@ -51,7 +51,7 @@ class ScriptedEngine:
 
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
         """The option the script goes on with gets SURE; without one, all are equally likely."""
-        rest = self._rest(prompt)
+        rest = self._rest(prompt) if prompt.speaker else ""
         fitting = [option for option in options if rest.startswith(option)]
         best = max(fitting, key=len, default=None)
         if best is None or len(options) == 1:

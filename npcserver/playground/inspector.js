@@ -38,6 +38,7 @@ function panel(told) {
   return [
     html("h2", { text: told.text || told.status }),
     ...part("why.asked", [html("p", { text: told.line })]),
+    ...part("why.speaker", told.because ? [html("p", { text: t(`because.${told.because}`) }), ...bars(told.odds)] : []),
     ...part("why.feeling", bars(told.emotions)),
     ...part("why.doing", bars(told.actions)),
     ...part("why.recalled", recalled.map((text) => html("p", { text }))),
