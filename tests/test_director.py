@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npcserver import director
@@ -229,6 +229,7 @@ FACTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20_000), FACTS), max_size=60))
 def test_the_pace_stays_small_and_counts_right(facts: list[tuple[int, Fact]]) -> None:
     pace, now, own = Pace(), 0, []
@@ -242,6 +243,7 @@ def test_the_pace_stays_small_and_counts_right(facts: list[tuple[int, Fact]]) ->
     assert 0 <= pace.unanswered <= len(own)
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=60),
     st.sampled_from([None, "ada", "bo", "cy", "lee", "kit"]),

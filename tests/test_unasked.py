@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npcserver.engines.base import Decision, Prompt
@@ -276,6 +276,7 @@ def report(turn: str, chars: int) -> TurnHeard:
     return TurnHeard(type="turn.heard", turn_id=turn, chars=chars)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["kit", "lee", "bo", "eve"]), st.integers(0, 60))))
 def test_whatever_is_told_of_hearing_everybody_remembers_a_beginning(
     told: list[tuple[str, int]],
