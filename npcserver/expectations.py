@@ -144,7 +144,7 @@ class Watcher:
 
     def _secret(self, heard: Heard) -> str | None:
         for npc, character in self._loaded.characters.items():
-            for secret in character.hides:
+            for secret in character.secrets:
                 if slips.tells(heard.text, secret, self._facts, self._lines):
                     return f"tells what {npc} hides: {secret}"
         own = {fact.fact for fact in knowledge.shared(self._loaded, heard.npc)}

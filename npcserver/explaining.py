@@ -126,7 +126,7 @@ def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explana
     told.example = (example.line, example.reply) if example else None
     told.facts, told.known = facts, list(known)
     told.withheld = [
-        *builder.character.hides,
+        *builder.character.secrets,
         *(fact.fact for fact in builder.loaded.scene.facts if fact.fact not in known),
     ]
     return told

@@ -183,6 +183,14 @@ class SceneEvent(ClientMessage):
     seen_by: list[Id] | None = Field(default=None, max_length=64)
 
 
+class SceneSet(ClientMessage):
+    """What the game keeps has another value (role host): one of the scene's `flags`."""
+
+    type: Literal["scene.set"]
+    name: Id
+    value: bool | int | Annotated[str, Field(max_length=80)]
+
+
 class TurnCancel(ClientMessage):
     """Barge-in: stop that turn, or every turn addressed to this player."""
 
@@ -236,6 +244,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     PlayerMove,
     PlayerAct,
     SceneEvent,
+    SceneSet,
     TurnCancel,
     TurnHeard,
     TurnRate,
@@ -568,7 +577,8 @@ class TimingBody(_Strict):
 
 
 class TurnDone(ServerMessage):
-    """Always the last message of a turn. `text` is all that was said."""
+    """Always the last message of a turn. `text` is all that was said; `authored` is the id of the
+    line, where it was one that a writer wrote."""
 
     type: Literal["turn.done"] = "turn.done"
     turn_id: str
@@ -578,16 +588,17 @@ class TurnDone(ServerMessage):
     reason: str | None = None
     usage: UsageBody = UsageBody()
     timing: TimingBody = TimingBody()
-    optional: ClassVar[frozenset[str]] = frozenset({"reason"})
+    authored: str | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"reason", "authored"})
 
 
 class SceneChanged(ServerMessage):
     """The scene is not as it was: an event, a character moving, a save, a restore."""
 
     type: Literal["scene.changed"] = "scene.changed"
-    what: Literal["event", "npc_moved", "saved", "restored"]
+    what: Literal["event", "npc_moved", "saved", "restored", "flag"]
     name: str | None = None
-    """The event's name, or the save's id."""
+    """The event's name, the save's id, or the flag's name."""
     args: dict[str, Any] = Field(default_factory=dict)
     optional: ClassVar[frozenset[str]] = frozenset({"name"})
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import jsonschema
 
-from npcserver import director, hearing
+from npcserver import director, hearing, story
 from npcserver.engines.base import Engine
 from npcserver.errors import NpcError, Rejected
 from npcserver.floor import Floor, Rules
@@ -37,6 +37,7 @@ from npcserver.protocol import (
     SceneEvent,
     SceneRestore,
     SceneSave,
+    SceneSet,
     ServerMessage,
     TurnCancel,
     TurnDone,
@@ -261,6 +262,9 @@ class LiveScene:
                 await self._do(sender, message)
             case SceneEvent():
                 await self._event(sender, message)
+            case SceneSet():
+                changed = story.flag_changed(self.loaded.scene, message, host=sender.host)
+                await self.record(changed, frozenset(), sender, message.id)  # it may be a secret
             case TurnCancel():
                 await self._cancel(sender, message)
             case TurnHeard():
@@ -334,13 +338,7 @@ class LiveScene:
         if not sender.host:
             raise Rejected("only a token of role host may tell the scene of events", "not_allowed")
         self._require(event.name, self.loaded.scene.events, "the scene declares no event")
-        declared = self.loaded.scene.events[event.name]
-        schema = {
-            "type": "object",
-            "properties": declared.args,
-            "required": declared.required,
-            "additionalProperties": False,
-        }
+        schema = self.loaded.scene.events[event.name].schema_of_args()
         for fault in jsonschema.Draft202012Validator(schema).iter_errors(event.args):
             raise Rejected(f"args.{fault.json_path[2:]}: {fault.message}", "bad_args")
         for who in event.seen_by or []:

@@ -25,6 +25,8 @@ from npcserver.protocol import (
     TurnStatus,
     Volume,
 )
+from npcserver.story import Story, begin
+from npcserver.unfolding import Around, after
 
 REMEMBERED = 400
 """Happenings kept in memory; older ones are in the journal only."""
@@ -110,6 +112,7 @@ class Save:
     witnessed: dict[tuple[str, str], int]
     turns: int
     number: int
+    story: Story
 
 
 @dataclass
@@ -128,8 +131,10 @@ class SceneState:
     turns: int = 0
     number: int = 0
     saves: dict[str, Save] = field(default_factory=dict)
+    story: Story = field(default_factory=Story)
 
     def __post_init__(self) -> None:
+        self.story = begin(self.loaded.scene)
         for member in self.loaded.scene.cast:
             character = self.loaded.characters[member.character]
             place = self.loaded.scene.places[member.place]
@@ -154,6 +159,23 @@ class SceneState:
 
     def apply(self, entry: Entry) -> None:
         """Take in one entry of the journal."""
+        before, answered, doing = self.number, *self._about(entry)
+        self._apply(entry)
+        players = {body.id: body.place for body in self.players}
+        around = Around(before, players, answered, doing, self.witnessed)
+        self.story = after(self.story, entry, self.loaded, around)
+
+    def _about(self, entry: Entry) -> tuple[tuple[str, ...], tuple[str, TurnAction] | None]:
+        """Whom a turn that ends answered, and what an action's result is about."""
+        match entry.fact:
+            case TurnDone(turn_id=turn_id) if turn_id in self.open_turns:
+                return tuple(self.open_turns[turn_id].started.to), None
+            case ActionResult(action_id=action_id) if action_id in self.actions:
+                doing = self.actions[action_id]
+                return (), (doing.npc, doing.action)
+        return (), None
+
+    def _apply(self, entry: Entry) -> None:
         match entry.fact:
             case PlayerJoined(player=player):
                 self.bodies[player.id] = Body(
@@ -214,6 +236,7 @@ class SceneState:
             dict(self.witnessed),
             self.turns,
             self.number,
+            self.story,
         )
 
     def _restore(self, save: Save) -> None:
@@ -228,7 +251,7 @@ class SceneState:
         self.attention = {who: npc for who, npc in save.attention.items() if who in self.bodies}
         self.witnessed = dict(save.witnessed)
         # Counted on from there, so that the same play after it is the same to the letter.
-        self.turns, self.number = save.turns, save.number
+        self.turns, self.number, self.story = save.turns, save.number, save.story
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""
