@@ -7,7 +7,7 @@ model.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -89,7 +89,7 @@ class Staging:
         sheet = loaded.characters[npc]
         shown = [example for example in sheet.examples if example.line not in hidden]
         characters = loaded.characters | {npc: sheet.model_copy(update={"examples": shown})}
-        staged = type(loaded)(loaded.id, loaded.scene, characters, loaded.folder)
+        staged = replace(loaded, characters=characters)
         return PromptBuilder(staged, npc, self._shape.prompt_tokens, self._shape.history_lines)
 
     def builder(self, record: Record) -> PromptBuilder:

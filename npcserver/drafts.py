@@ -49,7 +49,7 @@ class Drafts:
         if not choice.npcs:
             return
         builder = self._builder(choice.npcs[0])
-        prompt = builder.draft(state, state.bodies[player].name, text)
+        prompt = builder.draft(state, state.bodies[player].name, text, player)
         task = asyncio.create_task(intend(builder, state, self._engine, prompt, player))
         self._drafts[player] = new = _Draft(prompt, task)
         task.add_done_callback(lambda _: self._decided(state, player, new))

@@ -33,7 +33,7 @@ from npcserver.protocol import (
     Volume,
 )
 from npcserver.state import SceneState
-from npcserver.turn import Doing, Feeling, Intent, Part, Sentence, Spoken, Words, play
+from npcserver.turn import Authored, Doing, Feeling, Intent, Part, Sentence, Spoken, Words, play
 
 WRAP_UP = 0.6
 """After this share of the time allowed a turn goes no further than its sentence."""
@@ -101,6 +101,7 @@ class Turn:
     first_word_at: float | None = None
     text: str = ""
     sentences: int = 0
+    authored: str | None = None
     usage: Usage = field(default_factory=Usage)
 
 
@@ -301,6 +302,8 @@ class Floor:
                 await self._feel(turn, part)
             case Doing():
                 await self._do(turn, part)
+            case Authored(line):
+                turn.authored = line
             case Words(delta):
                 await self._scene.record_speech(turn.turn_id, delta)
                 if turn.first_word_at is None:
@@ -372,6 +375,7 @@ class Floor:
             reason=reason,
             usage=UsageBody(**vars(turn.usage)),
             timing=self._timing(turn),
+            authored=turn.authored,
         )
         try:
             await self._scene.record(done, turn.audience)

@@ -94,7 +94,8 @@ class Move(_Strict):
     action: Id | None = None
     """The character does this to the player, and the game says that it is done."""
     player: str | None = None
-    """The event's argument that holds the player's id; without it, every player who perceives it."""
+    """The event's argument that holds the player's id; without it, every player who perceives
+    it."""
     of: list[Id] = []
     """Characters and factions whose relation moves. Without it whoever it was said or done to,
     and if nobody was, everybody who perceived it."""

@@ -23,9 +23,10 @@ from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
-from npcserver import knowledge, relevance
+from npcserver import knowledge, notes, relevance
 from npcserver.engines.base import Message, Prompt
 from npcserver.library import LoadedScene
+from npcserver.notes import Notes
 from npcserver.sheets import (
     Action,
     Character,
@@ -151,11 +152,12 @@ class PromptBuilder:
         messages = (*self.persona, *_merged(self._history(state, line)))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
-    def draft(self, state: SceneState, name: str, text: str) -> Prompt:
+    def draft(self, state: SceneState, name: str, text: str, player: str = "") -> Prompt:
         """The prompt that a line which `name` is still typing would make."""
         everyone = frozenset(state.bodies)
-        line = Happening(state.number + 1, "", name, text, True, (), "talk", everyone, 0)
-        blocks = [*self._history(state), self._make_block(line, self._known(state, line))]
+        line = Happening(state.number + 1, player, name, text, True, (), "talk", everyone, 0)
+        block = self._make_block(line, self._known(state, line), self._notes(state, line))
+        blocks = [*self._history(state, asked=line), block]
         messages = (*self.persona, *_merged(blocks))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
@@ -209,8 +211,11 @@ class PromptBuilder:
     def deeds(self, state: SceneState, asker: str) -> list[Deed]:
         """Everything the character could do now, at most MAX_DEEDS."""
         found: list[Deed] = []
+        now = knowledge.situation(state, self.npc, state.number + 1, asker)
         for name in self.character.actions:
             action = self.loaded.scene.actions[name]
+            if knowledge.unmet(state, action.requires, now):
+                continue
             for target in self._targets(state, action, asker):
                 for args in _argument_choices(action):
                     words = deed_words(state, name, target, args)
@@ -233,10 +238,26 @@ class PromptBuilder:
         ]
 
     def _known(self, state: SceneState, past: Happening) -> tuple[str, ...]:
-        return knowledge.known(self.loaded, state, self.npc, past.number)
+        return knowledge.known(self.loaded, state, self.npc, past.number, past.speaker)
 
-    def _make_block(self, past: Happening, known: tuple[str, ...]) -> _Block:
-        """A happening as the character perceived it. Args: known: what they knew then."""
+    def _notes(self, state: SceneState, past: Happening) -> Notes:
+        if not past.spoken or past.speaker == self.npc:
+            return notes.NONE
+        return notes.beside(self.loaded, state, self.npc, past, estimate_tokens)
+
+    def about(self, text: str) -> str:
+        """What a line is about, the names of the character left out."""
+        return _without_names(self.character, text)
+
+    def _make_block(
+        self, past: Happening, known: tuple[str, ...], beside: Notes = notes.NONE
+    ) -> _Block:
+        """A happening as the character perceived it.
+
+        Args:
+            known: what they knew then, and may tell whoever is answered now.
+            beside: what else is told beside the line.
+        """
         if past.speaker == self.npc:
             return (Message("assistant", self._own(past)),)
         if not past.spoken:
@@ -244,6 +265,7 @@ class PromptBuilder:
             return (Message("user", f"[{who}{past.text}]"),)
         line = f"{past.name}{self.wording.colon}{self.wording.space}{past.text}"
         example, recalled = self.recalled(past.text, known)
+        recalled = [*beside.before, *recalled, *beside.after]
         return (
             *(self._primed(example) if example else ()),
             Message("user", "\n".join([line, *(f"[{fact}]" for fact in recalled)])),
@@ -290,8 +312,13 @@ class PromptBuilder:
             target = asker
         return action.phrase(target, example.args)
 
-    def _history(self, state: SceneState, line: int | None = None) -> list[_Block]:
+    def _history(
+        self, state: SceneState, line: int | None = None, asked: Happening | None = None
+    ) -> list[_Block]:
         """What the character perceived, oldest first; what `line` names comes last.
+
+        What was whispered by others, or told to somebody who may know more, is not for the ears of
+        whoever is answered now, and stays out.
 
         The newest that fit the budget. The cut stands at a multiple of BLOCK, so that it, and with
         it the prompt's prefix, moves only every so often.
@@ -300,10 +327,16 @@ class PromptBuilder:
         last: list[_Block] = []
         spare = self._budget - sum(estimate_tokens(m.text) for m in self.persona)
         cut = 0
+        asked = asked or next((p for p in reversed(state.happenings) if p.number == line), None)
+        asker = asked.speaker if asked else ""
+        tellable = frozenset(self._known(state, asked)) if asked else frozenset()
         for past in reversed(state.happenings):
-            if self.npc not in past.heard_by:
+            if self.npc not in past.heard_by or notes.is_anothers_whisper(past, asker):
                 continue
-            block = self._block(past, self._known(state, past))
+            known = self._known(state, past)
+            if past.speaker != asker:
+                known = tuple(fact for fact in known if fact in tellable)
+            block = self._block(past, known, self._notes(state, past))
             spare -= sum(estimate_tokens(message.text) for message in block)
             if past.number == line:
                 last = [block]

@@ -7,12 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from npcserver.fields import Face as Face
-from npcserver.fields import Flag, Number
-from npcserver.fields import Id as Id
-from npcserver.fields import Position as Position
-from npcserver.fields import Short as Short
-from npcserver.fields import Text as Text
+from npcserver.fields import Face, Flag, Id, Number, Position, Short, Text
 from npcserver.plot import Beat, Line, Move, Secret, When
 
 MAX_ARG_OPTIONS = 24

@@ -146,10 +146,9 @@ def _by(since: Since, name: str, number: int) -> bool:
 
 
 def _bounded(when: When) -> Iterator[tuple[Measure, Bounds]]:
-    for measure, bounds in (
-        ("trust", when.trust),
-        ("familiarity", when.familiarity),
-        ("debt", when.debt),
-    ):
-        if bounds:
-            yield measure, bounds
+    if when.trust:
+        yield "trust", when.trust
+    if when.familiarity:
+        yield "familiarity", when.familiarity
+    if when.debt:
+        yield "debt", when.debt

@@ -115,8 +115,8 @@ class _Next:
         )  # the first time counts
         scene = self.loaded.scene
         for flag, value in scene.events[name].sets.items() if name in scene.events else ():
-            given = args.get(value[1:-1], value) if _is_argument(value) else value
-            if isinstance(given, str | int) and not _is_argument(given):
+            given = args.get(name_of) if (name_of := _argument(value)) else value
+            if isinstance(given, str | int) and type(given) is type(scene.flags.get(flag)):
                 self.set_flag(flag, given)
         for move in scene.moves:
             if move.event == name:
@@ -202,5 +202,7 @@ class _Next:
             self.story = replace(self.story, relations=relations)
 
 
-def _is_argument(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("{") and value.endswith("}")
+def _argument(value: Flag) -> str | None:
+    """The argument's name in `{name}`."""
+    is_name = isinstance(value, str) and value.startswith("{") and value.endswith("}")
+    return str(value)[1:-1] if is_name else None

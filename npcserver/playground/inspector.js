@@ -6,6 +6,8 @@
 import { html } from "./dom.js";
 import { t } from "./i18n.js";
 
+const MEASURES = ["trust", "familiarity", "debt"];
+
 export class Inspector {
   /** @param {HTMLDialogElement} dialog */
   constructor(dialog) {
@@ -34,15 +36,18 @@ export class Inspector {
 }
 
 function panel(told) {
-  const recalled = [...(told.example ? [`${told.example[0]} → ${told.example[1]}`] : []), ...told.facts];
+  const recalled = [...(told.example ? [`${told.example[0]} → ${told.example[1]}`] : []), ...told.facts, ...told.beside];
   return [
     html("h2", { text: told.text || told.status }),
+    ...(told.authored ? part("why.authored", [html("p", { text: told.authored })]) : []),
     ...part("why.asked", [html("p", { text: told.line })]),
     ...part("why.feeling", bars(told.emotions)),
     ...part("why.doing", bars(told.actions)),
     ...part("why.recalled", recalled.map((text) => html("p", { text }))),
     ...part("why.known", [list(told.known)]),
-    ...part("why.withheld", [list(told.withheld)]),
+    ...part("why.withheld", [list(told.withheld.map(({ fact, why }) => `${fact} — ${why}`))]),
+    ...part("why.relation", [list([...MEASURES.map((name) => `${name} ${told.relation[name]}`), ...told.relation.moves])]),
+    ...part("why.beats", told.beats.length ? [list(told.beats)] : []),
     ...part("why.prompt", [html("pre", { text: [...told.prompt.map(({ text }) => text), told.opening].join("\n\n") })]),
   ];
 }
