@@ -91,9 +91,9 @@ def validate(document: Document, model: type[Model]) -> Model | None:
         return model.model_validate(document.data)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            where = tuple(part for part in fault["loc"] if part != "[key]")
-            if where[-1:] == ("constrained-str",) and fault["type"] == "string_type":
-                continue  # it may be an object as well, and what is wrong with that is told too
+            if fault["loc"][-1] == "constrained-str" and fault["type"] == "string_type":
+                continue  # it may be something else as well, and what is wrong with that is told
+            where = tuple(part for part in fault["loc"] if not _is_kind(part))
             document.fault(where, _advice(fault["type"], fault["msg"], model))
         return None
 
@@ -105,6 +105,11 @@ def known(
     if name not in among:
         choices = ", ".join(sorted(among)) or "none"
         document.fault(where, f"there is no {kind} {name!r}; declared are {choices}")
+
+
+def _is_kind(part: str | int) -> bool:
+    """Whether a part of a path names no field but what was looked for there: a key, or a model."""
+    return isinstance(part, str) and (part == "[key]" or part[:1].isupper())
 
 
 def _advice(kind: str, message: str, model: type[BaseModel]) -> str:

@@ -103,7 +103,7 @@ def test_a_secret_is_a_sentence_or_a_sentence_with_a_condition(quay: Path) -> No
     file = quay / "characters" / "ada.yaml"
     text = file.read_text(encoding="utf-8")
     for secret, fault in (
-        ("{fact: x}", "hides.0.Secret.when: is missing; add it"),
+        ("{fact: x}", "hides.0.when: is missing; add it"),
         ("{fact: x, when: {after: rain}}", "hides.0.when.after: there is no event 'rain'"),
     ):
         file.write_text(text.replace("[Ada sold the lighthouse lamp.]", f"[{secret}]"))
