@@ -136,10 +136,11 @@ def test_it_streams_as_any_words_do_and_is_never_said_twice_to_whoever_heard_it(
 def test_what_was_cut_short_may_be_said_again() -> None:
     async def main(scene: Any, kit: Player) -> None:
         await kit.say("Who cut the rope?", to=["ada"])
-        await kit.until("turn.started")
+        await kit.until("turn.text")
         await kit.send("turn.cancel")
         done = await kit.until("turn.done")
-        assert done.status == "interrupted"
+        assert (done.status, done.authored) == ("interrupted", "ada_asks")
+        assert 0 < len(done.text) < len(ASKS)
         assert (await told(kit, "Who cut the rope?")).authored == "ada_asks"
 
     playing(main, Choosing(pace_s=0.5))

@@ -350,6 +350,26 @@ def test_the_story_is_the_fold_of_the_journal_and_a_save_brings_it_back(steps: l
     run(main)
 
 
+def test_a_save_brings_the_story_back_and_branches_do_not_see_each_other() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        await told(kit, "Thank you.")
+        await kit.send("scene.save", save_id="one")
+        saved = scene.state.story
+        await told(kit, "Who cut the rope?")
+        await kit.send("scene.set", name="rope", value="well")
+        branch = scene.state.story
+        await kit.send("scene.save", save_id="two")
+        await kit.send("scene.restore", save_id="one")
+        assert scene.state.story == saved
+        await told(kit, "You are a fool.")
+        await kit.send("scene.restore", save_id="two")
+        assert scene.state.story == branch
+        await kit.send("scene.restore", save_id="one")
+        assert (await told(kit, "Who cut the rope?")).authored == "ada_asks"
+
+    playing(main)
+
+
 def test_reasons_for_what_is_withheld() -> None:
     async def main(scene: LiveScene, kit: Player) -> None:
         why = dict(knowledge.withheld(QUEST, scene.state, "bo", 1, "kit"))
