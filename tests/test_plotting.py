@@ -1,5 +1,6 @@
 """What is wrong with a story is told as file:line: field: what to do."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,26 @@ from npcserver.library import load_scene
 from tests.server import SCENES
 from tests.test_lorebook import add
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture
 def quay(tmp_path: Path) -> Path:
     folder = tmp_path / "quay"
     shutil.copytree(SCENES / "quay", folder)
     return folder
+
+
+def test_the_story_in_the_docs_loads(tmp_path: Path) -> None:
+    for page in ("README.md", "docs/scenes.md"):
+        for block in re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL):
+            path = tmp_path / block.split("\n", 1)[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(block)
+    loaded = load_scene(tmp_path / "my_scenes" / "lighthouse")
+    assert list(loaded.scene.beats) == ["dry_lamp", "lit_again"]
+    assert len(loaded.lore["ines"][0].entries) == 2
 
 
 SCENE_FAULTS = [
