@@ -7,22 +7,27 @@ hears a line twice. The model's scores choose among what fits (turn.py). Does no
 from npcserver import knowledge, relevance
 from npcserver.plot import Line
 from npcserver.prompt import FUNCTION_WORDS, SHOWN_EXAMPLES, Deed, PromptBuilder, recall_examples
-from npcserver.state import Happening, SceneState, deed_words
+from npcserver.state import SceneState, deed_words
+from npcserver.story import Situation
 
 MOST_WEIGHED = 6
 """At most this many lines are weighed in a turn."""
 
 
-def fitting(builder: PromptBuilder, state: SceneState, number: int) -> list[Line]:
-    """The lines that may be said in answer to happening `number`, best first.
+def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) -> list[Line]:
+    """The lines that may be said to a player in answer to happening `number`, best first.
 
     A line fits that is asked for in words more like the player's than those of any example. Lines
     that are `always` said come before all others.
     """
     asked = next((past for past in state.happenings if past.number == number), None)
-    if asked is None or not builder.character.lines or not _is_by_player(state, asked):
+    body = state.bodies.get(asker)
+    if asked is None or body is None or body.npc:
         return []
-    possible = [line for line in builder.character.lines if _may_say(builder, state, line, asked)]
+    at = knowledge.situation(state, builder.npc, number, asker)
+    possible = [line for line in builder.character.lines if _may_say(builder, state, line, at)]
+    if not possible:
+        return []
     wordings = [(words, line) for line in possible for words in line.asked]
     examples = [example.line for example in builder.character.examples]
     about = builder.about(asked.text) if asked.spoken else ""
@@ -39,15 +44,9 @@ def fitting(builder: PromptBuilder, state: SceneState, number: int) -> list[Line
     return sorted(fits, key=lambda line: not line.always)[:MOST_WEIGHED]
 
 
-def _is_by_player(state: SceneState, asked: Happening) -> bool:
-    body = state.bodies.get(asked.speaker)
-    return body is not None and not body.npc
-
-
-def _may_say(builder: PromptBuilder, state: SceneState, line: Line, asked: Happening) -> bool:
-    if state.story.has_heard(asked.speaker, line.id):
+def _may_say(builder: PromptBuilder, state: SceneState, line: Line, at: Situation) -> bool:
+    if state.story.has_heard(at.player, line.id):
         return False
-    at = knowledge.situation(state, builder.npc, asked.number, asked.speaker)
     requires = builder.loaded.scene.actions[line.action].requires if line.action else None
     return not (knowledge.unmet(state, line.when, at) or knowledge.unmet(state, requires, at))
 

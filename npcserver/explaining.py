@@ -24,6 +24,7 @@ from npcserver.protocol import (
     TurnStarted,
 )
 from npcserver.state import SceneState, deed_words
+from npcserver.unfolding import BY_ANSWERING
 
 SHOWN_MOVES = 8
 """The last moves of a relation that are told."""
@@ -44,7 +45,8 @@ class Withheld(BaseModel):
 
 
 class Standing(BaseModel):
-    """How the character stood to the player, and what moved that last, the newest last."""
+    """How the character stood to the player, and what moved that last, the newest last; that
+    every answer makes them know each other better goes without saying."""
 
     trust: int = 0
     familiarity: int = 0
@@ -169,7 +171,7 @@ def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explana
 def _standing(state: SceneState, npc: str, player: str, number: int) -> Standing:
     """A relation as it was at a happening."""
     relation = state.story.relation(npc, player)
-    moves = [move for move in relation.moves if move.since < number][-SHOWN_MOVES:]
+    moves = [m for m in relation.moves if m.since < number and m.why != BY_ANSWERING][-SHOWN_MOVES:]
     return Standing(
         trust=relation.at(number, "trust"),
         familiarity=relation.at(number, "familiarity"),

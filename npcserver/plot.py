@@ -46,8 +46,9 @@ class When(_Strict):
     said: Id | None = None
     """This authored line has been said, to anybody."""
     told: Id | None = None
-    """The scene's fact of this `id` has been told aloud, by a player or a character; a line tells
-    it that holds most of the words by which one knows it."""
+    """The scene's fact of this `id` has been told, by a player or a character, and this character
+    heard it; a line tells it that holds most of its words. What was whispered counts among those
+    who heard the whisper."""
     trust: Bounds | None = None
     """The character's trust in the player, -100 to 100."""
     familiarity: Bounds | None = None

@@ -12,8 +12,8 @@ from npcserver.plot import Move
 Measure = Literal["trust", "familiarity", "debt"]
 LOWEST: Mapping[Measure, int] = {"trust": -100, "familiarity": 0, "debt": -100}
 HIGHEST = 100
-REMEMBERED_MOVES = 64
-"""Moves a relation remembers; what it was before the oldest of them is not known any more."""
+REMEMBERED_MOVES = 32
+"""Moves of each measure that are remembered; what it was before the oldest is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,12 @@ class Relation:
         for measure, change in by.items():
             level = min(HIGHEST, max(LOWEST[measure], levels[measure] + change))
             if level != levels[measure]:
+                same = [move for move in moves if move.measure == measure]
+                if len(same) == REMEMBERED_MOVES:
+                    moves.remove(same[0])
                 moves.append(Moved(since, measure, level - levels[measure], why))
                 levels[measure] = level
-        return replace(self, levels=levels, moves=tuple(moves[-REMEMBERED_MOVES:]))
+        return replace(self, levels=levels, moves=tuple(moves))
 
     def at(self, number: int, measure: Measure) -> int:
         """What a measure was when happening `number` occurred."""

@@ -159,21 +159,27 @@ class SceneState:
 
     def apply(self, entry: Entry) -> None:
         """Take in one entry of the journal."""
-        before, answered, doing = self.number, *self._about(entry)
+        since, (turn, doing) = self.number, self._about(entry)
         self._apply(entry)
-        players = {body.id: body.place for body in self.players}
-        around = Around(before, players, answered, doing, self.witnessed)
+        said = entry.fact if isinstance(entry.fact, PlayerSaid) else turn
+        around = Around(
+            since,
+            players={body.id: body.place for body in self.players},
+            answered=tuple(turn.to) if turn else (),
+            whispered=said is not None and said.volume == "whisper",
+            doing=(doing.npc, doing.action) if doing else None,
+            witnessed=self.witnessed,
+        )
         self.story = after(self.story, entry, self.loaded, around)
 
-    def _about(self, entry: Entry) -> tuple[tuple[str, ...], tuple[str, TurnAction] | None]:
-        """Whom a turn that ends answered, and what an action's result is about."""
+    def _about(self, entry: Entry) -> tuple[TurnStarted | None, Doing | None]:
+        """How a turn that ends began, and what an action's result is about."""
         match entry.fact:
             case TurnDone(turn_id=turn_id) if turn_id in self.open_turns:
-                return tuple(self.open_turns[turn_id].started.to), None
-            case ActionResult(action_id=action_id) if action_id in self.actions:
-                doing = self.actions[action_id]
-                return (), (doing.npc, doing.action)
-        return (), None
+                return self.open_turns[turn_id].started, None
+            case ActionResult(action_id=action_id):
+                return None, self.actions.get(action_id)
+        return None, None
 
     def _apply(self, entry: Entry) -> None:
         match entry.fact:

@@ -39,6 +39,24 @@ class Situation:
 
 
 @dataclass(frozen=True)
+class Telling:
+    """A fact was told: since when, who heard it, and whether it was whispered."""
+
+    since: int
+    heard_by: frozenset[str]
+    whispered: bool
+
+    def adds_nothing_to(self, other: "Telling") -> bool:
+        """Whether nobody learns of it who did not by another."""
+        return self.heard_by <= other.heard_by and (self.whispered or not other.whispered)
+
+    def counts(self, at: Situation) -> bool:
+        """Whether a character knows of it, and may show that to whoever is answered."""
+        is_for = not self.whispered or at.player in self.heard_by
+        return self.since < at.number and (not at.npc or (at.npc in self.heard_by and is_for))
+
+
+@dataclass(frozen=True)
 class Story:
     """How far the story has come.
 
@@ -53,7 +71,7 @@ class Story:
     events: Since = field(default_factory=dict)
     opened: Since = field(default_factory=dict)
     closed: Since = field(default_factory=dict)
-    told: Since = field(default_factory=dict)
+    told: Mapping[str, tuple[Telling, ...]] = field(default_factory=dict)
     said: Mapping[str, Since] = field(default_factory=dict)
 
     def relation(self, npc: str, player: str) -> Relation:
@@ -100,7 +118,7 @@ class Story:
             yield f"event {when.after} has not happened"
         if when.said and not any(since < number for since in self.said.get(when.said, {}).values()):
             yield f"line {when.said} has not been said"
-        if when.told and not _by(self.told, when.told, number):
+        if when.told and not any(each.counts(at) for each in self.told.get(when.told, ())):
             yield f"fact {when.told} has not been told"
         for flag, value in when.flags.items():
             if (now := self.flag(flag, number)) != value:

@@ -136,7 +136,7 @@ async def play(
     if foreseen is not None and foreseen.prompt != prompt:
         foreseen = None
     feeling = foreseen.feeling if foreseen else None
-    if fits := authored.fitting(builder, state, line):
+    if fits := authored.fitting(builder, state, line, asker):
         feeling = feeling or await _decide_emotion(builder, engine, prompt)
         own = authored.stand_in(builder, state, line)
         written = await _choose(builder, engine, _opened(builder, prompt, feeling), fits, own)

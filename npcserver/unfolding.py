@@ -20,12 +20,16 @@ from npcserver.protocol import (
     TurnDone,
 )
 from npcserver.relations import Measure, changes
-from npcserver.story import Situation, Story, Witnessed
+from npcserver.story import Situation, Story, Telling, Witnessed
 
 REMEMBERED_VALUES = 16
 """Values of a flag that are remembered, the newest ones."""
 ANSWERED = 1
 """By how much familiarity grows with every answer."""
+BY_ANSWERING = "answered"
+"""Why it grew then."""
+MOST_TELLINGS = 16
+"""So many times that a fact was told are remembered, the first ones."""
 TOLD = 0.6
 """A line tells a fact when it holds this share of the terms that carry its meaning."""
 TALK_FUNCTION_WORDS = 0.2
@@ -40,6 +44,7 @@ class Around:
         since: the last happening before it.
         players: who is here, and in which place.
         answered: whom a turn that ends here answered.
+        whispered: whether what is said here is a whisper.
         doing: the character and the action that a result here is about.
         witnessed: since when characters know of events.
     """
@@ -47,6 +52,7 @@ class Around:
     since: int
     players: Mapping[str, str]
     answered: tuple[str, ...]
+    whispered: bool
     doing: tuple[str, TurnAction] | None
     witnessed: Witnessed
 
@@ -85,12 +91,16 @@ class _Next:
     def tell(self, text: str) -> None:
         """Note the facts that a line tells."""
         terms = relevance.terms(text)
+        now = Telling(self.around.since, self.audience, self.around.whispered)
         for fact in self.loaded.scene.facts:
-            if fact.id is None or fact.id in self.story.told:
+            if fact.id is None:
+                continue
+            before = self.story.told.get(fact.id, ())
+            if len(before) == MOST_TELLINGS or any(map(now.adds_nothing_to, before)):
                 continue
             meaning = relevance.meaning(fact.fact)
             if len(meaning & terms) >= TOLD * len(meaning):
-                told = {**self.story.told, fact.id: self.around.since}
+                told = {**self.story.told, fact.id: (*before, now)}
                 self.story = replace(self.story, told=told)
 
     def talk(self, said: PlayerSaid) -> None:
@@ -142,7 +152,7 @@ class _Next:
         """A character answered: they know each other better, and a written line is used up."""
         players = [who for who in self.around.answered if who in self.around.players]
         for player in players:
-            self._moved(done.npc, player, {"familiarity": ANSWERED}, "answered")
+            self._moved(done.npc, player, {"familiarity": ANSWERED}, BY_ANSWERING)
         if done.authored and done.status == "completed":
             heard = dict.fromkeys(sorted(self.audience & self.around.players.keys()))
             since = dict.fromkeys(heard, self.around.since)

@@ -1,6 +1,7 @@
 """Beats, flags, relations and what they change: one fold of the journal, and every condition."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from npcserver.prompt import PromptBuilder
 from npcserver.relations import HIGHEST, LOWEST, REMEMBERED_MOVES, Relation
 from npcserver.scene import LiveScene
 from npcserver.state import SceneState
-from npcserver.story import Situation, Story
+from npcserver.story import Situation, Story, Telling
 from tests.clock import run
 from tests.quest import QUEST, quest
 from tests.stage import Player, live
@@ -101,7 +102,8 @@ def test_a_relation_keeps_its_bounds_and_remembers_what_it_was(moves: list[Any])
         now = now.moved(number, {measure: by}, "x")
         were.append(now)
         assert all(low <= now.levels[m] <= HIGHEST for m, low in LOWEST.items())
-    assert len(now.moves) <= REMEMBERED_MOVES
+    counts = Counter(move.measure for move in now.moves)
+    assert all(count <= REMEMBERED_MOVES for count in counts.values())
     if len(moves) <= REMEMBERED_MOVES:
         for number, then in enumerate(were):
             assert {m: now.at(number, m) for m in LOWEST} == dict(then.levels)
@@ -128,7 +130,12 @@ STORY = Story(
     events={"fog": 1},
     opened={"a": -1, "b": 3, "c": 2},
     closed={"c": 5},
-    told={"knife": 6},
+    told={
+        "knife": (
+            Telling(6, frozenset({"ada", "rue"}), whispered=True),
+            Telling(8, frozenset({"ada", "rue", "bo"}), whispered=False),
+        )
+    },
     said={"hello": {"kit": 2, "rue": 9}},
 )
 
@@ -141,7 +148,7 @@ STORY = Story(
         ({"past": "c"}, 6),
         ({"beat": "b", "past": "c"}, 6),
         ({"said": "hello"}, 3),
-        ({"told": "knife"}, 7),
+        ({"told": "knife"}, 9),
         ({"trust": {"at_least": 20}}, 3),
         ({"trust": {"at_least": 20, "at_most": 30}, "debt": {"at_most": -1}}, 3),
         ({"flags": {"rope": "well"}}, 5),
@@ -161,6 +168,20 @@ def test_a_condition_holds_since(when: dict[str, Any], since: int) -> None:
         at = Situation("ada", "kit", "quay", number)
         why = STORY.unmet(met, at, {("ada", "fog"): 7})
         assert (why is None) is (number >= since), (number, why)
+
+
+def test_a_whisper_tells_those_who_heard_it_and_between_them() -> None:
+    told = When(told="knife")
+    for npc, player, since in [
+        ("ada", "rue", 7),
+        ("ada", "kit", 9),
+        ("bo", "rue", 9),
+        ("cy", "rue", 99),
+        ("", "", 7),
+    ]:
+        for number in range(12):
+            why = STORY.unmet(told, Situation(npc, player, "", number), {})
+            assert (why is None) is (number >= since)
 
 
 @pytest.mark.parametrize(
