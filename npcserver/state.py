@@ -163,7 +163,7 @@ class SceneState:
         self._apply(entry)
         said = entry.fact if isinstance(entry.fact, PlayerSaid) else turn
         around = Around(
-            since,
+            min(since, self.number),  # a restore goes back
             players={body.id: body.place for body in self.players},
             answered=tuple(turn.to) if turn else (),
             whispered=said is not None and said.volume == "whisper",
