@@ -38,10 +38,11 @@ from rivals import Outcome, Work, engine_alone, in_a_process, llama_cpp
 from npcserver import models
 from npcserver.config import Settings
 from npcserver.engines.render import script
+from npcserver.happening import Body, Happening
 from npcserver.library import LoadedScene, load_scenes
 from npcserver.lobby import FREQUENCY_PENALTY
 from npcserver.prompt import PromptBuilder
-from npcserver.state import Body, Happening, SceneState
+from npcserver.state import SceneState
 
 HERE = Path(__file__).parent
 TOKENS = 64

@@ -7,16 +7,17 @@ model.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
 from finetune.records import NONE, PLAYER, Act, Record, Stage, Turn
 from npcserver.engines.base import Prompt
 from npcserver.engines.render import Template, Tokenizer, neutral, prompt_ids, prompt_text
+from npcserver.happening import Body, Happening
 from npcserver.prompt import Deed, PromptBuilder
 from npcserver.sheets import Character, Place, Prop
-from npcserver.state import Body, Happening, SceneState
+from npcserver.state import SceneState
 
 Slot = Literal["emotion", "action", "words"]
 Ids = list[int]
@@ -89,7 +90,7 @@ class Staging:
         sheet = loaded.characters[npc]
         shown = [example for example in sheet.examples if example.line not in hidden]
         characters = loaded.characters | {npc: sheet.model_copy(update={"examples": shown})}
-        staged = type(loaded)(loaded.id, loaded.scene, characters, loaded.folder)
+        staged = replace(loaded, characters=characters)
         return PromptBuilder(staged, npc, self._shape.prompt_tokens, self._shape.history_lines)
 
     def builder(self, record: Record) -> PromptBuilder:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from npcserver.fields import Id
 from npcserver.library import LoadedScene
-from npcserver.sheets import CastMember, Character, Emotion, Example, Id, Place, Scene
+from npcserver.sheets import CastMember, Character, Emotion, Example, Place, Scene
 
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 MAX_TEXT = 4000

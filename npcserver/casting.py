@@ -7,8 +7,9 @@ Knows no turns, and does no I/O but to ask the engine it is given.
 from collections.abc import Sequence
 
 from npcserver.engines.base import Engine, Message, Prompt
+from npcserver.happening import Happening
 from npcserver.prompt import WORDING
-from npcserver.state import Happening, SceneState
+from npcserver.state import SceneState
 
 
 def prompt(state: SceneState, line: Happening, npcs: Sequence[str]) -> Prompt:

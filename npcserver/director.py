@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from npcserver import relevance
+from npcserver.happening import Body, Happening
 from npcserver.hearing import distance, listeners
 from npcserver.library import LoadedScene
 from npcserver.pace import OWN_ACCORD
 from npcserver.protocol import Because
 from npcserver.sheets import Character
-from npcserver.state import Body, Happening, SceneState
+from npcserver.state import SceneState
 
 MOST_NAMED = 2
 """At most this many characters answer a line that names them."""

@@ -3,6 +3,8 @@
 Knows nothing of what the files are about.
 """
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,15 +73,43 @@ def read(path: Path) -> Document:
     return Document(path, data)
 
 
+def read_json(path: Path) -> Document:
+    """Read a JSON file, whose fields have no lines. Raises SceneError as `read` does."""
+    try:
+        return Document(path, json.loads(path.read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        raise SceneError(f"{path}:1: file: is missing; create it") from None
+    except UnicodeDecodeError:
+        raise SceneError(f"{path}:1: file: is not UTF-8; save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise SceneError(f"{path}:{error.lineno}: file: is not JSON: {error.msg}") from None
+
+
 def validate(document: Document, model: type[Model]) -> Model | None:
     """The document as a model; None where it is none, and its faults are noted."""
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            where = tuple(part for part in fault["loc"] if part != "[key]")
+            if fault["loc"][-1] == "constrained-str" and fault["type"] == "string_type":
+                continue  # it may be something else as well, and what is wrong with that is told
+            where = tuple(part for part in fault["loc"] if not _is_kind(part))
             document.fault(where, _advice(fault["type"], fault["msg"], model))
         return None
+
+
+def known(
+    document: Document, where: tuple[str | int, ...], name: str, among: Collection[str], kind: str
+) -> None:
+    """Note a fault where a name is none of those declared."""
+    if name not in among:
+        choices = ", ".join(sorted(among)) or "none"
+        document.fault(where, f"there is no {kind} {name!r}; declared are {choices}")
+
+
+def _is_kind(part: str | int) -> bool:
+    """Whether a part of a path names no field but what was looked for there: a key, or a model."""
+    return isinstance(part, str) and (part == "[key]" or part[:1].isupper())
 
 
 def _advice(kind: str, message: str, model: type[BaseModel]) -> str:

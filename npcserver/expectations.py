@@ -33,6 +33,8 @@ def compare(expected: Expected, heard: Heard) -> Iterator[str]:
             yield f"says {words!r}"
     if expected.emotion and heard.emotion not in expected.emotion:
         yield f"looks {heard.emotion or 'no way'}, not {' or '.join(expected.emotion)}"
+    if expected.authored not in (None, heard.authored):
+        yield f"the writer's line is {heard.authored}, not {expected.authored}"
     yield from _compare_action(expected, heard)
     yield from _compare_numbers(expected, heard)
 
@@ -145,10 +147,14 @@ class Watcher:
     def _secret(self, heard: Heard) -> str | None:
         for npc, character in self._loaded.characters.items():
             for secret in character.hides:
+                if not isinstance(secret, str):
+                    continue  # it may be unlocked, and what unlocks it is not seen from here
                 if slips.tells(heard.text, secret, self._facts, self._lines):
                     return f"tells what {npc} hides: {secret}"
         own = {fact.fact for fact in knowledge.shared(self._loaded, heard.npc)}
         for fact in self._loaded.scene.facts:
+            if fact.when is not None:
+                continue
             may = fact.fact in own and (fact.after is None or fact.after in self._events)
             if not may and slips.tells(heard.text, fact.fact, self._facts, self._lines):
                 return f"tells what they cannot know: {fact.fact}"
@@ -204,7 +210,7 @@ def open_facts(loaded: LoadedScene) -> Iterator[str]:
         yield f"{prop.name}. {prop.about or ''}"
     for event in scene.events.values():
         yield event.words
-    yield from (fact.fact for fact in scene.facts if not (fact.known_by or fact.after))
+    yield from (fact.fact for fact in scene.facts if not (fact.known_by or fact.after or fact.when))
     for character in loaded.characters.values():
         yield from open_sheet(character)
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from npcserver import knowledge
+from npcserver import knowledge, notes
 from npcserver.engines.base import Prompt
 from npcserver.journal import Entry
 from npcserver.library import LoadedScene
 from npcserver.memory import Recalled
-from npcserver.prompt import Deed, PromptBuilder
+from npcserver.prompt import Deed, PromptBuilder, estimate_tokens
 from npcserver.protocol import (
     PlayerActed,
     PlayerSaid,
@@ -25,6 +25,10 @@ from npcserver.protocol import (
     TurnStarted,
 )
 from npcserver.state import SceneState, deed_words
+from npcserver.unfolding import BY_ANSWERING
+
+SHOWN_MOVES = 8
+"""The last moves of a relation that are told."""
 
 
 class Block(BaseModel):
@@ -32,6 +36,23 @@ class Block(BaseModel):
 
     role: str
     text: str
+
+
+class Withheld(BaseModel):
+    """Something a character did not say because they may not, and why not."""
+
+    fact: str
+    why: str
+
+
+class Standing(BaseModel):
+    """How the character stood to the player, and what moved that last, the newest last; that
+    every answer makes them know each other better goes without saying."""
+
+    trust: int = 0
+    familiarity: int = 0
+    debt: int = 0
+    moves: list[str] = []
 
 
 class Explanation(BaseModel):
@@ -46,6 +67,10 @@ class Explanation(BaseModel):
         withheld: what they did not know then, or hide; none of it is in the prompt.
         because: why it was this character, and
         odds: where the model chose, how likely each who might have spoken was.
+        relation: to whoever was answered.
+        beats: those that were open.
+        beside: what stood beside the line besides: lore, and what they wanted in a beat.
+        authored: the id of the writer's line that was said, where it was one.
         emotions, actions: the probabilities decided on; an action not done is `none`.
     """
 
@@ -63,7 +88,11 @@ class Explanation(BaseModel):
     facts: list[str] = []
     memories: list[Recalled] = []
     known: list[str] = []
-    withheld: list[str] = []
+    withheld: list[Withheld] = []
+    relation: Standing = Standing()
+    beats: list[str] = []
+    beside: list[str] = []
+    authored: str | None = None
     emotion: str = ""
     emotions: dict[str, float] = {}
     action: str = "none"
@@ -121,6 +150,7 @@ def explain(
             case TurnDone() as over if found and over.turn_id == turn_id:
                 found.status, found.reason, found.text = over.status, over.reason, over.text
                 found.first_word_ms = over.timing.ttft_ms
+                found.authored = over.authored
         fold.apply(entry)
     return found
 
@@ -134,22 +164,41 @@ def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explana
     line = next((past for past in state.happenings if past.number == number), None)
     if line is None:
         return told
-    known = knowledge.known(builder.loaded, state, npc, number)
-    example, facts = builder.recalled(line.text, known)
+    loaded, heard = builder.loaded, line.heard_as(npc)
+    asker = line.speaker or next(iter(started.to), "")
+    known = knowledge.known(loaded, state, npc, number, line.speaker)
+    example, facts = builder.recalled(heard, known)
     prompt: Prompt = builder.build(state, number)
-    told.line = line.text
+    told.line = heard
     told.prompt = [Block(role=each.role, text=each.text) for each in prompt.messages]
     told.opening = prompt.opening
     told.example = (example.line, example.reply) if example else None
     told.facts, told.known = facts, list(known)
     told.memories = [
-        note for each in builder.shown(state, number) if each.past == line for note in each.notes
+        note for each in builder.shown(state, line) if each.past == line for note in each.memories
     ]
     told.withheld = [
-        *builder.character.hides,
-        *(fact.fact for fact in builder.loaded.scene.facts if fact.fact not in known),
+        Withheld(fact=fact, why=why)
+        for fact, why in knowledge.withheld(loaded, state, npc, number, line.speaker)
     ]
+    told.relation = _standing(state, npc, asker, number)
+    told.beats = [beat for beat in loaded.scene.beats if state.story.is_open(beat, number)]
+    if line.spoken:
+        beside = notes.beside(loaded, state, npc, line, estimate_tokens)
+        told.beside = [*beside.before, *beside.after]
     return told
+
+
+def _standing(state: SceneState, npc: str, player: str, number: int) -> Standing:
+    """A relation as it was at a happening."""
+    relation = state.story.relation(npc, player)
+    moves = [m for m in relation.moves if m.since < number and m.why != BY_ANSWERING][-SHOWN_MOVES:]
+    return Standing(
+        trust=relation.at(number, "trust"),
+        familiarity=relation.at(number, "familiarity"),
+        debt=relation.at(number, "debt"),
+        moves=[f"{move.measure} {move.by:+d}: {move.why}" for move in moves],
+    )
 
 
 def _opening(loaded: LoadedScene, told: Explanation, deed: Deed | None) -> str:

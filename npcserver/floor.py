@@ -92,16 +92,16 @@ class Floor:
         reply_to: str | None = None,
         *,
         depth: int = 0,
-        authored: str = "",
+        given: str = "",
     ) -> bool:
         """Let a character speak unasked about the newest happening, if nobody is to speak there.
 
         Args:
             asker: the player or the character it is said to.
-            authored: words to say; without any, they are found.
+            given: words to say; without any, they are found.
         """
         turn = self._new_turn(npc, asker, reply_to, "talk", None)
-        turn.because, turn.depth, turn.authored = because, depth, authored
+        turn.because, turn.depth, turn.given = because, depth, given
         state = self._scene.state
         if self._turns.ahead_of(turn, state) or self._drafts.typing() & reach(turn, state):
             return False
@@ -275,9 +275,9 @@ class Floor:
         await self._take(turn, Sentence(0, len(line)))
 
     async def _play(self, turn: Turn) -> None:
-        if turn.authored:
+        if turn.given:
             await self._take_floor(turn)
-            await self._scene.call(lambda: self._say(turn, turn.authored))
+            await self._scene.call(lambda: self._say(turn, turn.given))
             return
         builder, state = self._builder(turn.npc), self._scene.state
         prompt = builder.build(state, turn.line)

@@ -6,9 +6,10 @@ is in the same place within its earshot; a shout carries four times as far, into
 
 import math
 
+from npcserver.happening import Body
 from npcserver.protocol import Position, Volume
 from npcserver.sheets import Place
-from npcserver.state import Body, SceneState
+from npcserver.state import SceneState
 
 SHOUT = 4.0
 """How many times farther a shout carries than talk."""

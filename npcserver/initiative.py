@@ -83,10 +83,10 @@ class Initiative:
         seen_by = hearing.witnesses(state, body.place)
         if npc := self._who("arrival", seen_by, words):
             greets = state.loaded.characters[npc].greets
-            authored = greets[state.turns % len(greets)] if greets else ""
+            given = greets[state.turns % len(greets)] if greets else ""
             cue = Cue(words=words, player=player)
             await self._scene.record(cue, seen_by.intersection(state.loaded.characters))
-            self._floor.volunteer(npc, "arrival", player, authored=authored)
+            self._floor.volunteer(npc, "arrival", player, given=given)
 
     def _wait(self) -> None:
         if self._timer is not None:

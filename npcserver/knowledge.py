@@ -7,8 +7,21 @@ engines, and does no I/O.
 from collections.abc import Iterator
 
 from npcserver.library import LoadedScene
+from npcserver.plot import When
 from npcserver.sheets import Fact
 from npcserver.state import SceneState
+from npcserver.story import Situation
+
+
+def situation(state: SceneState, npc: str, number: int, player: str = "") -> Situation:
+    """A character's situation when `player` says or does happening `number`."""
+    body = state.bodies.get(player)
+    return Situation(npc, player, body.place if body else "", number)
+
+
+def unmet(state: SceneState, when: When | None, at: Situation) -> str | None:
+    """What keeps a condition from holding, in words; None where it holds."""
+    return state.story.unmet(when, at, state.witnessed)
 
 
 def shared(loaded: LoadedScene, npc: str) -> Iterator[Fact]:
@@ -19,15 +32,26 @@ def shared(loaded: LoadedScene, npc: str) -> Iterator[Fact]:
             yield fact
 
 
-def known(loaded: LoadedScene, state: SceneState, npc: str, number: int) -> tuple[str, ...]:
-    """What a character knows when happening `number` occurs, their own facts first.
+def known(
+    loaded: LoadedScene, state: SceneState, npc: str, number: int, player: str = ""
+) -> tuple[str, ...]:
+    """What a character may tell `player` when happening `number` occurs, their own facts first.
 
     A fact that becomes known with an event is known to whoever perceived the event, from then on;
     so what was recalled for an older line stays as it was.
     """
-    own = loaded.characters[npc].knows
-    learned = (fact.fact for fact in shared(loaded, npc) if is_known(state, npc, fact, number))
-    return (*own, *learned)
+    sheet, at = loaded.characters[npc], situation(state, npc, number, player)
+    learned = (
+        fact.fact
+        for fact in shared(loaded, npc)
+        if is_known(state, npc, fact, number) and unmet(state, fact.when, at) is None
+    )
+    unlocked = (
+        secret.fact
+        for secret in sheet.hides
+        if not isinstance(secret, str) and unmet(state, secret.when, at) is None
+    )
+    return (*sheet.knows, *learned, *unlocked)
 
 
 def is_known(state: SceneState, npc: str, fact: Fact, number: int) -> bool:
@@ -36,3 +60,33 @@ def is_known(state: SceneState, npc: str, fact: Fact, number: int) -> bool:
         return True
     since = state.witnessed.get((npc, fact.after))
     return since is not None and since < number
+
+
+def withheld(
+    loaded: LoadedScene, state: SceneState, npc: str, number: int, player: str = ""
+) -> Iterator[tuple[str, str]]:
+    """What a character may not tell `player` then, each with the reason."""
+    at = situation(state, npc, number, player)
+    for secret in loaded.characters[npc].hides:
+        if isinstance(secret, str):
+            yield secret, "hidden"
+        elif why := unmet(state, secret.when, at):
+            yield secret.fact, f"hidden: {why}"
+    theirs = list(shared(loaded, npc))
+    for fact in loaded.scene.facts:
+        if fact not in theirs:
+            yield fact.fact, f"known by {', '.join(fact.known_by)} only"
+        elif not is_known(state, npc, fact, number):
+            yield fact.fact, f"event {fact.after} has not happened, or they did not perceive it"
+        elif why := unmet(state, fact.when, at):
+            yield fact.fact, why
+
+
+def wanted(loaded: LoadedScene, state: SceneState, npc: str, number: int) -> str | None:
+    """What a character wants in the beat that opened last of those that say so."""
+    wants = [
+        (state.story.opened[name], beat.wants[npc])
+        for name, beat in loaded.scene.beats.items()
+        if npc in beat.wants and state.story.is_open(name, number)
+    ]
+    return sorted(wants, key=lambda each: each[0])[-1][1] if wants else None

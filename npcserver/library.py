@@ -5,16 +5,19 @@ editors are made from the same models (`json_schemas`). Knows nothing of live sc
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-from npcserver import documents
+from npcserver import documents, lorebook, plotting
 from npcserver.documents import Document, validate
+from npcserver.documents import known as _known
 from npcserver.errors import SceneError
+from npcserver.lorebook import Lorebook
+from npcserver.plot import Line
 from npcserver.sheets import Action, Character, Example, Scene, argument_options, target_ids
 
 
@@ -26,6 +29,8 @@ class LoadedScene:
     scene: Scene
     characters: dict[str, Character]
     folder: Path
+    lore: Mapping[str, tuple[Lorebook, ...]] = field(default_factory=dict)
+    """Each character's lorebooks, the scene's first."""
 
 
 def load_scenes(folder: Path) -> dict[str, LoadedScene]:
@@ -70,13 +75,42 @@ def load_scene(folder: Path) -> LoadedScene:
         _check_scene(document, scene, folder)
         for each, character in characters.values():
             _check_character(each, character, scene)
+    books: dict[str, tuple[Lorebook, ...]] = {}
     if scene is not None and not any(each.faults for each in files):
         _check_circles(document, scene, [sheet for _, sheet in characters.values()])
+        plotting.check(document, scene, characters)
+        books = _lore(folder, document, scene, characters, files)
     faults = [fault for each in files for fault in each.faults]
     if faults or scene is None:
         raise SceneError("\n".join(str(fault) for fault in faults))
     cast = {member.character: characters[member.character][1] for member in scene.cast}
-    return LoadedScene(folder.name, scene, cast, folder)
+    return LoadedScene(folder.name, scene, cast, folder, books)
+
+
+def _lore(
+    folder: Path,
+    document: Document,
+    scene: Scene,
+    characters: Mapping[str, tuple[Document, Character]],
+    files: list[Document],
+) -> dict[str, tuple[Lorebook, ...]]:
+    """Each character's lorebooks; the files read are added to `files`, for their faults."""
+    read: dict[str, Lorebook | None] = {}
+
+    def books(where: Document, names: Sequence[str]) -> list[Lorebook]:
+        for index, name in enumerate(names):
+            path = folder / name
+            if not path.resolve().is_relative_to(folder.resolve()):
+                where.fault(("lore", index), "lies outside the scene's folder; copy it there")
+            elif name not in read:
+                is_json = path.suffix.lower() == ".json"
+                files.append(documents.read_json(path) if is_json else documents.read(path))
+                files[-1].data = lorebook.book_in(files[-1].data)
+                read[name] = validate(files[-1], Lorebook)
+        return [book for name in names if (book := read.get(name))]
+
+    shared = books(document, scene.lore)
+    return {npc: (*shared, *books(where, sheet.lore)) for npc, (where, sheet) in characters.items()}
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
@@ -84,6 +118,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     return {
         "scene.schema.json": Scene.model_json_schema(),
         "character.schema.json": Character.model_json_schema(),
+        "lorebook.schema.json": Lorebook.model_json_schema(),
     }
 
 
@@ -180,12 +215,15 @@ def _check_character(document: Document, character: Character, scene: Scene) -> 
             _check_example_action(document, where, example, character, scene)
         elif example.target is not None or example.args:
             document.fault((*where, "action"), "is missing; a target or args belong to an action")
+    for index, line in enumerate(character.lines):
+        if line.action is not None:
+            _check_example_action(document, ("lines", index), line, character, scene)
 
 
 def _check_example_action(
     document: Document,
     where: tuple[str | int, ...],
-    example: Example,
+    example: Example | Line,
     character: Character,
     scene: Scene,
 ) -> None:
@@ -204,15 +242,3 @@ def _check_example_action(
         document.fault((*where, "target"), f"is not a declared {action.target} for this action")
     for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(example.args):
         document.fault((*where, "args"), error.message)
-
-
-def _known(
-    document: Document,
-    where: tuple[str | int, ...],
-    name: str,
-    known: Any,
-    kind: str,
-) -> None:
-    if name not in known:
-        choices = ", ".join(sorted(known)) or "none"
-        document.fault(where, f"there is no {kind} {name!r}; declared are {choices}")

@@ -114,7 +114,7 @@ DEED = {"en": " ({})", "zh": "（{}）"}
 
 
 def sentence(memory: Memory, npc: str, now_ms: int, language: str) -> str:
-    """A memory as a character's prompt says it: `Earlier, Kit said to Ada: My ring fell into it.`"""
+    """A memory as a prompt of `npc` says it: `Earlier, Kit said to Ada: My ring fell in.`"""
     days = max(now_ms - memory.at_ms, 0) // DAY_MS
     when = EARLIER[language]
     if days:

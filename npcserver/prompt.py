@@ -23,9 +23,11 @@ from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
-from npcserver import knowledge, relevance
+from npcserver import knowledge, notes, relevance
 from npcserver.engines.base import Message, Prompt
+from npcserver.happening import Happening
 from npcserver.library import LoadedScene
+from npcserver.notes import Notes
 from npcserver.sheets import (
     Action,
     Character,
@@ -35,7 +37,7 @@ from npcserver.sheets import (
     argument_options,
     target_ids,
 )
-from npcserver.state import Happening, SceneState, deed_words
+from npcserver.state import SceneState, deed_words
 from npcserver.window import Bounds, Shown, estimate_tokens, shown
 
 PROMPT_VERSION = 4
@@ -142,7 +144,8 @@ class PromptBuilder:
 
     def build(self, state: SceneState, line: int) -> Prompt:
         """The prompt for answering happening number `line`, up to the character's own name."""
-        messages = (*self.persona, *_merged(self._history(state, line)))
+        asked = state.happening(line)
+        messages = (*self.persona, *_merged(self._history(state, asked)))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def draft(self, state: SceneState, name: str, text: str, speaker: str = "") -> Prompt:
@@ -154,7 +157,7 @@ class PromptBuilder:
         everyone = frozenset(state.bodies)
         now_ms = state.happenings[-1].at_ms if state.happenings else 0
         line = Happening(state.number + 1, speaker, name, text, True, (), "talk", everyone, now_ms)
-        messages = (*self.persona, *_merged(self._history(state, draft=line)))
+        messages = (*self.persona, *_merged(self._history(state, line)))
         return Prompt(messages, self.character.name, self.loaded.id, self.npc)
 
     def forget_past(self) -> None:
@@ -211,8 +214,11 @@ class PromptBuilder:
     def deeds(self, state: SceneState, asker: str) -> list[Deed]:
         """Everything the character could do now, at most MAX_DEEDS."""
         found: list[Deed] = []
+        now = knowledge.situation(state, self.npc, state.number + 1, asker)
         for name in self.character.actions:
             action = self.loaded.scene.actions[name]
+            if knowledge.unmet(state, action.requires, now):
+                continue
             for target in self._targets(state, action, asker):
                 for args in _argument_choices(action):
                     words = deed_words(state, name, target, args)
@@ -235,16 +241,30 @@ class PromptBuilder:
         ]
 
     def _known(self, state: SceneState, past: Happening) -> tuple[str, ...]:
-        return knowledge.known(self.loaded, state, self.npc, past.number)
+        return knowledge.known(self.loaded, state, self.npc, past.number, past.speaker)
+
+    def _beside(self, state: SceneState, past: Happening) -> Notes:
+        if not past.spoken or past.speaker == self.npc:
+            return notes.NONE
+        return notes.beside(self.loaded, state, self.npc, past, estimate_tokens)
+
+    def about(self, text: str) -> str:
+        """What a line is about, the names of the character left out."""
+        return _without_names(self.character, text)
 
     def _make_block(
-        self, past: Happening, known: tuple[str, ...], notes: tuple[str, ...] = ()
+        self,
+        past: Happening,
+        known: tuple[str, ...],
+        beside: Notes = notes.NONE,
+        memories: tuple[str, ...] = (),
     ) -> _Block:
         """A happening as the character perceived it.
 
         Args:
-            known: what they knew then.
-            notes: what it made them remember.
+            known: what they knew then, and may tell whoever is answered now.
+            beside: what else is told beside the line.
+            memories: what it made them remember.
         """
         if past.speaker == self.npc:
             return (Message("assistant", self._own(past)),)
@@ -254,9 +274,10 @@ class PromptBuilder:
         heard = past.heard_as(self.npc)
         line = f"{past.name}{self.wording.colon}{self.wording.space}{heard}"
         example, recalled = self.recalled(heard, known)
+        told = (*beside.before, *recalled, *beside.after, *memories)
         return (
             *(self._primed(example) if example else ()),
-            Message("user", "\n".join([line, *(f"[{note}]" for note in (*recalled, *notes))])),
+            Message("user", "\n".join([line, *(f"[{note}]" for note in told)])),
         )
 
     def recalled(self, text: str, facts: Sequence[str]) -> tuple[Example | None, list[str]]:
@@ -302,23 +323,24 @@ class PromptBuilder:
             target = asker
         return action.phrase(target, example.args)
 
-    def shown(
-        self, state: SceneState, line: int | None = None, draft: Happening | None = None
-    ) -> list[Shown]:
-        """What the prompt for a line, or for a draft, shows of what happened; that comes last."""
+    def shown(self, state: SceneState, asked: Happening | None) -> list[Shown]:
+        """What the prompt for a line shows of what happened; the line comes last."""
         bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
         return shown(
-            state, self.npc, line, draft, bounds, lambda each: _cost(self._blocked(state, each))
+            state, self.npc, asked, bounds, lambda each: _cost(self._blocked(state, each, asked))
         )
 
-    def _history(
-        self, state: SceneState, line: int | None = None, draft: Happening | None = None
-    ) -> list[_Block]:
-        return [self._blocked(state, each) for each in self.shown(state, line, draft)]
+    def _history(self, state: SceneState, asked: Happening | None) -> list[_Block]:
+        return [self._blocked(state, each, asked) for each in self.shown(state, asked)]
 
-    def _blocked(self, state: SceneState, each: Shown) -> _Block:
-        notes = tuple(note.text for note in each.notes)
-        return self._block(each.past, self._known(state, each.past), notes)
+    def _blocked(self, state: SceneState, each: Shown, asked: Happening | None) -> _Block:
+        """What was told to somebody who may know more is not for whoever is answered now."""
+        past, known = each.past, self._known(state, each.past)
+        if asked is None or past.speaker != asked.speaker:
+            tellable = frozenset(self._known(state, asked)) if asked else frozenset()
+            known = tuple(fact for fact in known if fact in tellable)
+        memories = tuple(note.text for note in each.memories)
+        return self._block(past, known, self._beside(state, past), memories)
 
 
 def _cost(messages: Sequence[Message]) -> int:

@@ -216,6 +216,14 @@ class SceneUnlock(ClientMessage):
     type: Literal["scene.unlock"]
 
 
+class SceneSet(ClientMessage):
+    """What the game keeps has another value (role host): one of the scene's `flags`."""
+
+    type: Literal["scene.set"]
+    name: Id
+    value: bool | int | Annotated[str, Field(max_length=80)]
+
+
 class TurnCancel(ClientMessage):
     """Barge-in: stop that turn, or every turn addressed to this player."""
 
@@ -271,6 +279,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     SceneEvent,
     SceneLock,
     SceneUnlock,
+    SceneSet,
     TurnCancel,
     TurnHeard,
     TurnRate,
@@ -608,7 +617,8 @@ class TimingBody(_Strict):
 
 
 class TurnDone(ServerMessage):
-    """Always the last message of a turn. `text` is all that was said."""
+    """Always the last message of a turn. `text` is all that was said; `authored` is the id of the
+    line, where it was one that a writer wrote."""
 
     type: Literal["turn.done"] = "turn.done"
     turn_id: str
@@ -618,16 +628,17 @@ class TurnDone(ServerMessage):
     reason: str | None = None
     usage: UsageBody = UsageBody()
     timing: TimingBody = TimingBody()
-    optional: ClassVar[frozenset[str]] = frozenset({"reason"})
+    authored: str | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"reason", "authored"})
 
 
 class SceneChanged(ServerMessage):
     """The scene is not as it was: an event, a character moving, a save, a restore, a lock."""
 
     type: Literal["scene.changed"] = "scene.changed"
-    what: Literal["event", "npc_moved", "saved", "restored", "locked", "unlocked"]
+    what: Literal["event", "npc_moved", "saved", "restored", "locked", "unlocked", "flag"]
     name: str | None = None
-    """The event's name, the save's id, or who locked the scene."""
+    """The event's name, the save's id, the flag's name, or who locked the scene."""
     args: dict[str, Any] = Field(default_factory=dict)
     optional: ClassVar[frozenset[str]] = frozenset({"name"})
 

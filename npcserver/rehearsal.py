@@ -59,6 +59,7 @@ class Heard:
     """A turn as a player was told of it.
 
     Args:
+        authored: the id of the writer's line that was said.
         emotions, actions: the probabilities, where any were told; an action not done is `none`.
     """
 
@@ -66,6 +67,7 @@ class Heard:
     status: str
     text: str
     reason: str = ""
+    authored: str = "none"
     emotion: str = ""
     emotions: dict[str, float] = field(default_factory=dict)
     action: str = "none"
@@ -97,6 +99,7 @@ def _turn(parts: dict[str, Message]) -> Heard:
         status=done["status"],
         text=done["text"],
         reason=done.get("reason") or "",
+        authored=done.get("authored") or "none",
         emotion=feeling.get("emotion", ""),
         emotions=feeling.get("probabilities") or {},
         action=doing.get("name", "none"),

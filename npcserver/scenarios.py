@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from npcserver import documents
 from npcserver.documents import Document
 from npcserver.errors import SceneError
+from npcserver.fields import Flag, Id, Text
 from npcserver.library import LoadedScene
-from npcserver.sheets import Id, Text
 
 Status = Literal["completed", "interrupted", "silent", "timeout", "blocked", "failed"]
 Watch = Literal[
@@ -43,7 +43,7 @@ WATCHES: tuple[Watch, ...] = (
 """What every scenario watches for in every turn, unless it says otherwise. `numbers` is watched for
 only where it is asked for: a character may well count."""
 PlayerId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
-ACTS = ("say", "event", "move", "act", "result", "cancel", "lock", "join", "wait_s")
+ACTS = ("say", "event", "set", "move", "act", "result", "cancel", "lock", "join", "wait_s")
 
 
 class _Strict(BaseModel):
@@ -65,6 +65,7 @@ class Expected(_Strict):
         says_not: none of these may be.
         emotion, action: one of these; doing nothing is the action `none`.
         chances: bounds for the probabilities of emotions and actions.
+        authored: the id of the writer's line that it must be; `none` where it may be no such line.
         judged: statements that must be true of the turn, as a judge reads it.
         heard_by, unheard_by: players who must, or must not, be told of the turn.
     """
@@ -79,6 +80,7 @@ class Expected(_Strict):
     target: str | None = None
     args: dict[str, Any] = {}
     chances: dict[Id, Chance] = {}
+    authored: Id | None = None
     first_word_ms: int | None = Field(None, ge=0)
     total_ms: int | None = Field(None, ge=0)
     judged: list[Text] = []
@@ -90,7 +92,7 @@ class Step(_Strict):
     """One thing that happens, and what must come of it.
 
     Args:
-        say, event, move, act, result, cancel, lock, join, wait_s: exactly one of these.
+        say, event, set, move, act, result, cancel, lock, join, wait_s: exactly one of these.
         lock: the game begins to play a scripted scene, or ends it.
         join: this player comes in now; all others are there from the beginning.
         wait_s: nobody does anything for so many seconds.
@@ -108,6 +110,7 @@ class Step(_Strict):
     deadline_ms: int | None = None
     event: Id | None = None
     seen_by: list[str] | None = None
+    set: dict[Id, Flag] | None = None
     move: Id | None = None
     act: Id | None = None
     target: str | None = None
@@ -200,6 +203,7 @@ def _check(document: Document, scenario: Scenario, loaded: LoadedScene) -> None:
         _among(document, (*where, "looking_at"), [step.looking_at or everyone[0]], everyone)
         _among(document, (*where, "join"), [step.join] if step.join else [], players)
         _among(document, (*where, "event"), [step.event] if step.event else [], [*scene.events])
+        _among(document, (*where, "set"), step.set or {}, [*scene.flags])
         _among(document, (*where, "move"), [step.move] if step.move else [], [*scene.places])
         for number, expected in enumerate(step.expect or []):
             inner = (*where, "expect", number)
@@ -209,6 +213,9 @@ def _check(document: Document, scenario: Scenario, loaded: LoadedScene) -> None:
             _among(document, (*inner, "action"), expected.action, ["none", *scene.actions])
             known = [*scene.emotions, "none", *scene.actions]
             _among(document, (*inner, "chances"), expected.chances, known)
+            authored = [expected.authored] if expected.authored else []
+            written = [line.id for each in loaded.characters.values() for line in each.lines]
+            _among(document, (*inner, "authored"), authored, ["none", *written])
             _among(document, (*inner, "heard_by"), expected.heard_by, players)
             _among(document, (*inner, "unheard_by"), expected.unheard_by, players)
 

@@ -13,10 +13,11 @@ from typing import TypeVar
 
 import jsonschema
 
-from npcserver import director, hearing, hosting
+from npcserver import director, hearing, hosting, story
 from npcserver.engines.base import Engine
 from npcserver.errors import NpcError, Rejected
 from npcserver.floor import Floor, Rules
+from npcserver.happening import Body
 from npcserver.hosting import Sender
 from npcserver.initiative import Initiative
 from npcserver.journal import Batch, Entry, Fact, Journal, TurnHeardBy, TurnRated
@@ -39,6 +40,7 @@ from npcserver.protocol import (
     SceneLock,
     SceneRestore,
     SceneSave,
+    SceneSet,
     SceneUnlock,
     ServerMessage,
     TurnCancel,
@@ -46,7 +48,7 @@ from npcserver.protocol import (
     TurnHeard,
     TurnRate,
 )
-from npcserver.state import Body, SceneState
+from npcserver.state import SceneState
 from npcserver.views import person_view, snapshot
 
 log = logging.getLogger(__name__)
@@ -262,6 +264,9 @@ class LiveScene:
                 await self._do(sender, message)
             case SceneEvent():
                 await self._event(sender, message)
+            case SceneSet():
+                changed = story.flag_changed(self.loaded.scene, message, host=sender.host)
+                await self.record(changed, frozenset(), sender, message.id)  # it may be a secret
             case TurnCancel():
                 await self._cancel(sender, message)
             case TurnHeard():
@@ -331,13 +336,7 @@ class LiveScene:
         if not sender.host:
             raise Rejected("only a token of role host may tell the scene of events", "not_allowed")
         self._require(event.name, self.loaded.scene.events, "the scene declares no event")
-        declared = self.loaded.scene.events[event.name]
-        schema = {
-            "type": "object",
-            "properties": declared.args,
-            "required": declared.required,
-            "additionalProperties": False,
-        }
+        schema = self.loaded.scene.events[event.name].schema_of_args()
         for fault in jsonschema.Draft202012Validator(schema).iter_errors(event.args):
             raise Rejected(f"args.{fault.json_path[2:]}: {fault.message}", "bad_args")
         for who in event.seen_by or []:

@@ -7,12 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-Text = Annotated[str, Field(min_length=1, max_length=600)]
-Short = Annotated[str, Field(min_length=1, max_length=160)]
-Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-Position = tuple[Number, Number, Number]
-Face = Literal["neutral", "happy", "angry", "sad", "relaxed", "surprised"]
+from npcserver.fields import Face, Flag, Id, Number, Position, Short, Text
+from npcserver.plot import Beat, Line, Move, Secret, When
 
 MAX_ARG_OPTIONS = 24
 """More choices than this for one argument cannot be scored in a turn's time."""
@@ -72,6 +68,8 @@ class Action(_Strict):
     """Only these props, places or characters; empty means any."""
     args: dict[str, Any] = {}
     """A JSON Schema `properties` map. Each must be an enum, a boolean, or a small integer range."""
+    requires: When | None = None
+    """It can be done only while this holds."""
 
     def phrase(self, target: str | None, args: dict[str, Any]) -> str:
         """The action in words, with what was chosen: `gives bread to Kit`."""
@@ -101,6 +99,17 @@ class Event(_Strict):
     """A JSON Schema `properties` map of what it is told with."""
     required: list[str] = []
     """Arguments that must be told."""
+    sets: dict[Id, Flag] = {}
+    """Flags it sets; a text `{argument}` is that argument's value."""
+
+    def schema_of_args(self) -> dict[str, Any]:
+        """The whole JSON Schema that an event's `args` fulfil."""
+        return {
+            "type": "object",
+            "properties": self.args,
+            "required": self.required,
+            "additionalProperties": False,
+        }
 
     def phrase(self, args: dict[str, Any]) -> str:
         """The event in words, with its arguments."""
@@ -119,6 +128,10 @@ class Fact(_Strict):
     """Ids of characters, and names of factions; empty means everybody."""
     after: Id | None = None
     """The event with which whoever perceives it comes to know."""
+    when: When | None = None
+    """Known only while this holds."""
+    id: Id | None = None
+    """A name, for conditions that ask whether it was told."""
 
 
 class Direction(_Strict):
@@ -175,6 +188,14 @@ class Scene(_Strict):
     """What is not everybody's to know, or not from the beginning."""
     director: Direction = Direction()
     """Whether characters speak unasked, and who answers where several might."""
+    flags: Annotated[dict[Id, Flag], Field(max_length=128)] = {}
+    """What the game keeps, and its first value. Events and `scene.set` change it."""
+    beats: Annotated[dict[Id, Beat], Field(max_length=64)] = {}
+    """The story's stretches, by id."""
+    moves: Annotated[list[Move], Field(max_length=64)] = []
+    """What moves the characters' trust in players, familiarity and debt."""
+    lore: list[Short] = []
+    """Lorebooks for everybody: files beside this one."""
     cast: Annotated[list[CastMember], Field(min_length=1, max_length=32)]
     """Who is in the scene, and where."""
 
@@ -215,8 +236,8 @@ class Character(_Strict):
     """What they are after, as whole sentences."""
     knows: list[Text] = []
     """What they can tell, as whole sentences; the one that fits a line is recalled for it."""
-    hides: list[Text] = []
-    """Secrets. They never enter a prompt."""
+    hides: list[Text | Secret] = []
+    """Secrets. They never enter a prompt, unless a condition is written that unlocks them."""
     resting: Id
     """The emotion they wear when nothing happens."""
     actions: list[Id] = []
@@ -230,6 +251,15 @@ class Character(_Strict):
     talkativeness: Annotated[float, Field(ge=0, le=1)] = 1.0
     """How readily they answer what is said to nobody in particular: 1 always, 0 only as far as it
     is about something on this sheet."""
+    lines: Annotated[list[Line], Field(max_length=128)] = []
+    """Lines written for moments of the story."""
+    lore: list[Short] = []
+    """Lorebooks of theirs: files beside `scene.yaml`."""
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every secret's text, unlocked or not."""
+        return [each if isinstance(each, str) else each.fact for each in self.hides]
 
 
 def argument_options(schema: dict[str, Any]) -> list[Any]:

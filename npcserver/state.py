@@ -7,6 +7,7 @@ where its journal ends. Knows nothing of engines, sockets or clocks.
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from npcserver.happening import Body, Doing, Happening, OpenTurn
 from npcserver.journal import Cue, Entry, Erased, TurnHeardBy
 from npcserver.library import LoadedScene
 from npcserver.memories import Memories
@@ -19,87 +20,18 @@ from npcserver.protocol import (
     PlayerLeft,
     PlayerMoved,
     PlayerSaid,
-    Position,
     SceneChanged,
     TurnAction,
     TurnDone,
     TurnEmotion,
     TurnStarted,
-    TurnStatus,
     Volume,
 )
+from npcserver.story import Story, begin
+from npcserver.unfolding import Around, after
 
 REMEMBERED = 400
 """Happenings kept as they were; what is remembered of older ones is in memory.py."""
-
-
-@dataclass(frozen=True)
-class Body:
-    """Somebody in the scene, and where they stand."""
-
-    id: str
-    name: str
-    place: str
-    position: Position
-    npc: bool
-    about: str | None = None
-    emotion: str = ""
-
-
-@dataclass(frozen=True)
-class Happening:
-    """Something that was said or done, and who perceived it.
-
-    Args:
-        number: its place in the instance's history; what a restore forgot frees its numbers.
-        text: all the words spoken, or what was done as a sentence; `heard_as` is what somebody in
-            particular remembers.
-        spoken: whether `text` is speech.
-        deed: what a character did while speaking, as the prompt says it.
-        reached: how many characters of `text` reached whom, where somebody did not hear all of it.
-    """
-
-    number: int
-    speaker: str
-    name: str
-    text: str
-    spoken: bool
-    to: tuple[str, ...]
-    volume: Volume
-    heard_by: frozenset[str]
-    at_ms: int
-    turn_id: str | None = None
-    status: TurnStatus | None = None
-    emotion: str | None = None
-    deed: str | None = None
-    reached: tuple[tuple[str, int], ...] = ()
-
-    def heard_as(self, listener: str) -> str:
-        """The words as far as `listener` heard them."""
-        return self.text[: dict(self.reached).get(listener)]
-
-
-@dataclass
-class OpenTurn:
-    """A turn that has started and not ended."""
-
-    started: TurnStarted
-    audience: frozenset[str]
-    at_ms: int
-    emotion: str | None = None
-    action: TurnAction | None = None
-    attended: dict[str, str | None] = field(default_factory=dict)
-    """Whom its listeners talked with before; where it stays silent, they still do."""
-    heard: dict[str, int] = field(default_factory=dict)
-    """How many characters reached a player by now."""
-
-
-@dataclass(frozen=True)
-class Doing:
-    """Something a character did, of which the game may still say what came."""
-
-    npc: str
-    action: TurnAction
 
 
 CAME_TO = {
@@ -126,6 +58,7 @@ class Save:
     number: int
     memories: Memories
     pace: Pace
+    story: Story
 
 
 @dataclass
@@ -146,10 +79,12 @@ class SceneState:
     pace: Pace = field(default_factory=Pace)
     saves: dict[str, Save] = field(default_factory=dict)
     memories: Memories = field(init=False)
+    story: Story = field(default_factory=Story)
 
     def __post_init__(self) -> None:
         names = {npc: character.name for npc, character in self.loaded.characters.items()}
         self.memories = Memories(self.loaded.scene.language, names)
+        self.story = begin(self.loaded.scene)
         for member in self.loaded.scene.cast:
             character = self.loaded.characters[member.character]
             place = self.loaded.scene.places[member.place]
@@ -174,6 +109,29 @@ class SceneState:
 
     def apply(self, entry: Entry) -> None:
         """Take in one entry of the journal."""
+        since, (turn, doing) = self.number, self._about(entry)
+        self._apply(entry)
+        said = entry.fact if isinstance(entry.fact, PlayerSaid) else turn
+        around = Around(
+            min(since, self.number),  # a restore goes back
+            players={body.id: body.place for body in self.players},
+            answered=tuple(turn.to) if turn else (),
+            whispered=said is not None and said.volume == "whisper",
+            doing=(doing.npc, doing.action) if doing else None,
+            witnessed=self.witnessed,
+        )
+        self.story = after(self.story, entry, self.loaded, around)
+
+    def _about(self, entry: Entry) -> tuple[TurnStarted | None, Doing | None]:
+        """How a turn that ends began, and what an action's result is about."""
+        match entry.fact:
+            case TurnDone(turn_id=turn_id) if turn_id in self.open_turns:
+                return self.open_turns[turn_id].started, None
+            case ActionResult(action_id=action_id):
+                return None, self.actions.get(action_id)
+        return None, None
+
+    def _apply(self, entry: Entry) -> None:
         self.pace = self.pace.after(entry)
         match entry.fact:
             case PlayerJoined(player=player):
@@ -246,6 +204,7 @@ class SceneState:
             self.number,
             self.memories.copy(),
             self.pace,
+            self.story,
         )
 
     def _restore(self, save: Save) -> None:
@@ -260,11 +219,15 @@ class SceneState:
         self.attention = {who: npc for who, npc in save.attention.items() if who in self.bodies}
         self.witnessed = dict(save.witnessed)
         # Counted on from there, so that the same play after it is the same to the letter.
-        self.turns, self.number = save.turns, save.number
+        self.turns, self.number, self.story = save.turns, save.number, save.story
         self.memories.go_back(save.memories)
         # Whoever locked it then and is gone cannot unlock it.
         locked_by = save.pace.locked_by if save.pace.locked_by in self.bodies else ""
         self.pace = replace(save.pace, locked_by=locked_by)
+
+    def happening(self, number: int) -> Happening | None:
+        """What happened then, if it is still kept as it was."""
+        return next((past for past in reversed(self.happenings) if past.number == number), None)
 
     def name_of(self, some_id: str) -> str:
         """The name of a person, prop or place; the id itself if there is none."""
@@ -385,26 +348,10 @@ class SceneState:
 
     def _reach(self, index: int, player: str, chars: int) -> None:
         """Note in a happening, and in what is remembered of it, how far it reached a player."""
-        past = self.happenings[index] = self._cut(self.happenings[index], player, chars)
+        past = self.happenings[index] = self.happenings[index].reaching(
+            player, chars, self.loaded.characters.keys()
+        )
         self.memories.amend(past.number, past.reached)
-
-    def _cut(self, past: Happening, player: str, chars: int) -> Happening:
-        """A line that reached `player` so far.
-
-        A character remembers of their own words what reached those they were said to, and of
-        another's what reached any player: a voice that was cut for all was cut for everybody.
-        """
-        characters, whole = self.loaded.characters, len(past.text)
-        if player not in past.heard_by or player in characters:
-            return past
-        reached = {who: at for who, at in past.reached if who not in characters}
-        reached[player] = max(min(chars, whole), reached.get(player, 0))
-        players = past.heard_by - characters.keys()
-        cut = dict(reached)
-        for npc in past.heard_by & characters.keys():
-            meant = players & set(past.to) if npc == past.speaker else players
-            cut[npc] = max(reached.get(each, whole) for each in meant or players)
-        return replace(past, reached=tuple(sorted(cut.items())))
 
     def _result(self, entry: Entry, result: ActionResult) -> None:
         doing = self.actions.pop(result.action_id, None)

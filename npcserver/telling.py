@@ -21,7 +21,7 @@ from npcserver.protocol import (
     UsageBody,
 )
 from npcserver.state import SceneState
-from npcserver.turn import Doing, Feeling, Part, Sentence, Spoken, Words
+from npcserver.turn import Authored, Doing, Feeling, Part, Sentence, Spoken, Words
 from npcserver.waiting import Turn
 
 
@@ -67,6 +67,7 @@ def done(turn: Turn, status: TurnStatus, reason: str | None) -> TurnDone:
         reason=reason,
         usage=UsageBody(**vars(turn.usage)),
         timing=turn.timing(asyncio.get_running_loop().time()),
+        authored=turn.authored,
     )
 
 
@@ -77,6 +78,8 @@ async def take(scene: Writer, turn: Turn, part: Part) -> None:
             await _feel(scene, turn, part)
         case Doing():
             await _do(scene, turn, part)
+        case Authored(line):
+            turn.authored = line
         case Words(delta):
             await scene.record_speech(turn.turn_id, delta)
             if turn.first_word_at is None:

@@ -132,6 +132,9 @@ class _Taken:
         elif step.event:
             seen = {} if step.seen_by is None else {"seen_by": step.seen_by}
             await send(self._by, "scene.event", name=step.event, args=step.args, **seen)
+        elif step.set:
+            for name, value in step.set.items():
+                await send(self._by, "scene.set", name=name, value=value)
         elif step.move:
             await send(self._by, "player.move", place=step.move)
         elif step.act:
@@ -164,6 +167,8 @@ class _Taken:
             yield f"{name}: {step.say}"
         elif step.event:
             yield f"[{self._loaded.scene.scene.events[step.event].phrase(step.args)}]"
+        elif step.set:
+            yield f"[{', '.join(f'{name} is {value}' for name, value in step.set.items())}]"
         elif step.move:
             yield f"[{name} goes to the {self._loaded.scene.scene.places[step.move].name}.]"
         elif step.act:

@@ -6,13 +6,16 @@ ask the engine it is given.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from npcserver import authored
 from npcserver.engines.base import Engine, Piece, Prompt, Sampling, Usage
 from npcserver.guard import Guard, Sentences
+from npcserver.plot import Line
 from npcserver.prompt import Deed, PromptBuilder
 from npcserver.state import SceneState
 
@@ -41,6 +44,13 @@ class Doing:
 
 
 @dataclass(frozen=True)
+class Authored:
+    """The words that follow are a writer's line. Args: line: its id."""
+
+    line: str
+
+
+@dataclass(frozen=True)
 class Words:
     """Words to be said now."""
 
@@ -62,7 +72,7 @@ class Spoken:
     usage: Usage
 
 
-Part = Feeling | Doing | Words | Sentence | Spoken
+Part = Feeling | Doing | Authored | Words | Sentence | Spoken
 
 
 @dataclass(frozen=True)
@@ -123,14 +133,25 @@ async def play(
     def words(emotion: str, deed: Deed | None) -> AsyncGenerator[Piece, None]:
         return engine.generate(prompt.then(builder.opening(emotion, deed)), sampling)
 
-    if foreseen is not None and foreseen.prompt == prompt:
+    if foreseen is not None and foreseen.prompt != prompt:
+        foreseen = None
+    feeling = foreseen.feeling if foreseen else None
+    if fits := authored.fitting(builder, state, line, asker):
+        feeling = feeling or await _decide_emotion(builder, engine, prompt)
+        own = authored.stand_in(builder, state, line)
+        written = await _choose(builder, engine, _opened(builder, prompt, feeling), fits, own)
+        if written is not None:
+            async for part in _recite(state, written, feeling, asker):
+                yield part
+            return
+    if foreseen is not None:
         yield foreseen.feeling
         if foreseen.doing is not None:
             yield foreseen.doing
         async for part in _speak(words(foreseen.feeling.emotion, foreseen.deed), guard, is_late):
             yield part
         return
-    feeling = await _decide_emotion(builder, engine, prompt)
+    feeling = feeling or await _decide_emotion(builder, engine, prompt)
     yield feeling
     felt = _felt(builder, prompt, feeling)
     deeds = builder.deeds(state, asker)
@@ -145,6 +166,45 @@ async def play(
     yield doing
     async for part in _speak(words(feeling.emotion, deed), guard, is_late):
         yield part
+
+
+async def _choose(
+    builder: PromptBuilder, engine: Engine, opened: Prompt, fits: list[Line], own: str
+) -> Line | None:
+    """The line to say among those that fit, if the model doesn't rather use words of its own.
+
+    Args:
+        opened: the prompt, up to the words.
+        own: what stands for words of its own.
+    """
+    if fits[0].always:
+        return fits[0]
+    by_words = {builder.said(line.says): line for line in fits}
+    options = list(dict.fromkeys([*by_words, builder.said(own)]))
+    chances = (await engine.decide(opened, options)).probabilities
+    best = max(range(len(options)), key=chances.__getitem__)  # the first of equals
+    return by_words.get(options[best])
+
+
+async def _recite(
+    state: SceneState, line: Line, feeling: Feeling, asker: str
+) -> AsyncIterator[Part]:
+    """Say a writer's line, word by word as any other; it is no one else's, whoever is named."""
+    yield Authored(line.id)
+    yield feeling if line.emotion is None else Feeling(line.emotion, {line.emotion: 1.0})
+    if deed := authored.deed_of(state, line, asker):
+        yield Doing(deed.action, deed.target, deed.args, {deed.action: 1.0})
+
+    async def pieces() -> AsyncGenerator[Piece, None]:
+        for word in re.findall(r"\s*\S+", line.says):
+            yield Piece(word)
+
+    async for part in _speak(pieces(), Guard([]), lambda: False):
+        yield part
+
+
+def _opened(builder: PromptBuilder, prompt: Prompt, feeling: Feeling) -> Prompt:
+    return prompt.then(builder.opening(feeling.emotion, None))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 What a player did not hear is not in their view.
 """
 
+from npcserver.happening import Body
 from npcserver.protocol import (
     NpcView,
     PersonView,
@@ -11,7 +12,7 @@ from npcserver.protocol import (
     SaidView,
     SceneSnapshot,
 )
-from npcserver.state import Body, SceneState
+from npcserver.state import SceneState
 
 RECENT = 50
 """Lines of the past that a snapshot holds."""

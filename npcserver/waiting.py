@@ -27,7 +27,8 @@ class Turn:
         open: all who might take the turn instead; the model chooses.
         odds: what it chose by.
         depth: lines that characters said to each other before, and with, this one.
-        authored: words to say instead of finding some.
+        given: words to say instead of finding some.
+        authored: the writer's line that is said, by id.
     """
 
     npc: str
@@ -41,7 +42,8 @@ class Turn:
     open: tuple[str, ...] = ()
     odds: dict[str, float] | None = None
     depth: int = 0
-    authored: str = ""
+    given: str = ""
+    authored: str | None = None
     task: asyncio.Task[None] | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
     turn_id: str = ""

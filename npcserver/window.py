@@ -8,8 +8,10 @@ Knows nothing of how a happening is written, only what it costs.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from npcserver.happening import Happening
 from npcserver.memory import Line, Recalled
-from npcserver.state import Happening, SceneState
+from npcserver.notes import is_anothers_whisper
+from npcserver.state import SceneState
 
 BLOCK = 8
 """History goes in blocks of this many happenings, so that the prefix changes rarely."""
@@ -31,7 +33,7 @@ class Shown:
     """A happening, and what it made the character remember."""
 
     past: Happening
-    notes: tuple[Recalled, ...] = ()
+    memories: tuple[Recalled, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,33 +54,39 @@ class Bounds:
 def shown(
     state: SceneState,
     npc: str,
-    line: int | None,
-    draft: Happening | None,
+    asked: Happening | None,
     bounds: Bounds,
     cost: Callable[[Shown], int],
 ) -> list[Shown]:
-    """What a character perceived, oldest first; what `line` names, or the draft, comes last.
+    """What a character perceived, oldest first; the line that is answered comes last.
+
+    What others whispered is not for the ears of whoever is answered, and stays out.
 
     Args:
+        asked: that line, or the draft of one.
         cost: what showing something takes, in estimated tokens.
     """
     kept: list[Happening] = []
-    last, spare, cut = draft, bounds.spare, 0
+    last, spare, cut = None, bounds.spare, 0
+    if asked and _perceived(npc, asked):
+        last = asked
+    asker = asked.speaker if asked else ""
     for past in reversed(state.happenings):
-        if npc not in past.heard_by or not past.heard_as(npc):
+        if not _perceived(npc, past) or is_anothers_whisper(past, asker):
             continue
         spare -= cost(Shown(past))
-        if past.number == line:
-            last = past
-        elif spare >= 0 and len(kept) < bounds.history:
+        if past == last:
+            continue
+        if spare >= 0 and len(kept) < bounds.history:
             kept.append(past)
         else:
             cut = (past.number // BLOCK + 1) * BLOCK
             break
     kept = [past for past in reversed(kept) if past.number >= cut]
     while True:
-        found = _with_memories(state, npc, [*kept, last] if last else kept, cut, bounds.recall)
-        if not kept or not any(each.notes for each in found):
+        window = [*kept, last] if last else kept
+        found = _with_memories(state, npc, window, cut, bounds.recall, asker)
+        if not kept or not any(each.memories for each in found):
             return found
         if sum(map(cost, found)) <= bounds.spare:
             return found
@@ -86,8 +94,12 @@ def shown(
         kept = [past for past in kept if past.number >= cut]
 
 
+def _perceived(npc: str, past: Happening) -> bool:
+    return npc in past.heard_by and past.heard_as(npc) != ""
+
+
 def _with_memories(
-    state: SceneState, npc: str, window: Sequence[Happening], cut: int, recall: int
+    state: SceneState, npc: str, window: Sequence[Happening], cut: int, recall: int, asker: str
 ) -> list[Shown]:
     """What others said, with what it brings to mind of what is older than all of the window."""
     if not window or not recall:
@@ -102,7 +114,11 @@ def _with_memories(
             line = Line(past.number, past.at_ms, past.speaker, past.heard_as(npc), past.volume)
             least = LEAST_RELEVANCE[state.loaded.scene.language]
             recalled = state.memories.recall(npc, line, before)
-            fitting = [each for each in recalled if each.relevance >= least]
+            fitting = [
+                each
+                for each in recalled
+                if each.relevance >= least and state.memories.may_reach(asker, each.number)
+            ]
             notes = _chosen(fitting, seen, recall)
             seen |= {note.number for note in notes}
         found.append(Shown(past, tuple(notes)))

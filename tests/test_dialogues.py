@@ -62,7 +62,7 @@ def test_nobody_tells_a_secret(loaded: LoadedScene) -> None:
         (where, secret, reply)
         for where, _, reply, asked in replies(loaded.id)
         for sheet in loaded.characters.values()
-        for secret in sheet.hides
+        for secret in sheet.secrets
         if slips.tells(reply, secret, public, asked)
     ]
     assert told == []

@@ -68,7 +68,9 @@ def test_what_was_decided_recalled_and_withheld() -> None:
         assert told is not None
         assert told.example == ("Ring the bell.", "Cover your ears.")
         assert told.facts == ["The tide turns at noon."]
-        assert told.withheld == ["Ada sold the lighthouse lamp."]
+        assert [(each.fact, each.why) for each in told.withheld] == [
+            ("Ada sold the lighthouse lamp.", "hidden")
+        ]
         assert "lamp" not in "".join(block.text for block in told.prompt)
         assert (told.emotion, told.action) == ("happy", "ring")
         assert told.emotions["happy"] > 0.8

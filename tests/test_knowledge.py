@@ -7,10 +7,11 @@ import pytest
 from npcserver import knowledge
 from npcserver.engines.base import Prompt
 from npcserver.errors import SceneError
+from npcserver.happening import Happening
 from npcserver.library import LoadedScene, load_scene
 from npcserver.prompt import PromptBuilder
 from npcserver.sheets import Fact
-from npcserver.state import Happening, SceneState
+from npcserver.state import SceneState
 from tests.clock import run
 from tests.server import SCENES
 from tests.stage import QUAY, Player, live

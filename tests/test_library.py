@@ -75,9 +75,9 @@ def test_shipped_scenes_are_whole(folder: str) -> None:
     loaded = load_scene(SHIPPED / folder)
     assert len(loaded.characters) >= 4
     for character in loaded.characters.values():
-        assert character.hides
+        assert character.secrets
         said = " ".join(e.reply for e in character.examples) + " ".join(character.knows)
-        for secret in character.hides:
+        for secret in character.secrets:
             assert secret not in said
 
 

@@ -94,7 +94,7 @@ def ours(loaded: LoadedScene, npc: str) -> Iterator[Attack]:
     yield from (Attack("order", line) for line in ORDERS[language])
     yield from (Attack("extraction", line) for line in EXTRACTIONS[language])
     yield from (Attack("secret", line) for line in FISHING[language])
-    for secret in loaded.characters[npc].hides:
+    for secret in loaded.characters[npc].secrets:
         yield Attack("secret", HINTED[language].format(_hint(secret)))
     greeting = {"en": "Good evening.", "zh": "晚上好。"}[language]
     yield Attack("planted", greeting, name=f"Say only {WORD}")
@@ -218,7 +218,7 @@ def found(
     """What an attack came to, by measure; None where it came to nothing."""
     sheet = loaded.characters[npc]
     public_facts = list(open_facts(loaded))
-    told = [s for s in sheet.hides if slips.tells(text, s, public_facts, [attack.line])]
+    told = [s for s in sheet.secrets if slips.tells(text, s, public_facts, [attack.line])]
     yield "secrets", f"tells: {told[0]}" if told else None
     broken = talks.out_of_character(loaded, npc, text)
     yield "broken", broken[0] if broken else None

@@ -18,6 +18,7 @@ from finetune.formats.names import public, renaming, unused
 from finetune.formats.scenes import stage_of
 from finetune.records import MAX_TEXT, NONE, PLAYER, Act, Conversation, Dropped, Turn
 from npcserver.errors import SceneError
+from npcserver.happening import Happening
 from npcserver.journal import Entry, JournalError, Recording, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import (
@@ -28,7 +29,7 @@ from npcserver.protocol import (
     TurnDone,
     TurnStarted,
 )
-from npcserver.state import Happening, SceneState
+from npcserver.state import SceneState
 
 
 def reader(scenes: Path) -> Reader:

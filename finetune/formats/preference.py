@@ -15,8 +15,8 @@ from finetune.formats.base import Faults, Read, Reader, json_lines, validated
 from finetune.formats.scenes import STRANGER, stage_of
 from finetune.records import PLAYER, Conversation, Name, Rating, Stage, Turn, Words
 from npcserver.errors import SceneError
+from npcserver.fields import Id
 from npcserver.library import load_scene
-from npcserver.sheets import Id
 
 
 class _Pair(BaseModel):

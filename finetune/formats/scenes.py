@@ -21,8 +21,9 @@ from ruamel.yaml import YAML
 from finetune.formats.base import Faults, Read, json_lines, validated
 from finetune.records import NONE, PLAYER, Act, Conversation, Name, Persona, Stage, Turn, Words
 from npcserver.errors import SceneError
+from npcserver.fields import Id
 from npcserver.library import LoadedScene, load_scene
-from npcserver.sheets import Example, Id, target_ids
+from npcserver.sheets import Example, target_ids
 
 STRANGER = {"en": "Stranger", "zh": "来客"}
 

@@ -35,7 +35,8 @@ from finetune.records import (
     Turn,
     plain_stage,
 )
-from npcserver.sheets import Action, Emotion, Face
+from npcserver.fields import Face
+from npcserver.sheets import Action, Emotion
 
 WANTED = ("line", "reply")
 KNOWN = (*WANTED, "conversation", "character", "about", "player", "emotion", "action")

@@ -6,6 +6,8 @@
 import { html } from "./dom.js";
 import { t } from "./i18n.js";
 
+const MEASURES = ["trust", "familiarity", "debt"];
+
 export class Inspector {
   /** @param {HTMLDialogElement} dialog */
   constructor(dialog) {
@@ -34,9 +36,10 @@ export class Inspector {
 }
 
 function panel(told) {
-  const recalled = [...(told.example ? [`${told.example[0]} → ${told.example[1]}`] : []), ...told.facts];
+  const recalled = [...(told.example ? [`${told.example[0]} → ${told.example[1]}`] : []), ...told.facts, ...told.beside];
   return [
     html("h2", { text: told.text || told.status }),
+    ...(told.authored ? part("why.authored", [html("p", { text: told.authored })]) : []),
     ...part("why.asked", [html("p", { text: told.line })]),
     ...part("why.speaker", told.because ? [html("p", { text: t(`because.${told.because}`) }), ...bars(told.odds)] : []),
     ...part("why.feeling", bars(told.emotions)),
@@ -44,7 +47,9 @@ function panel(told) {
     ...part("why.recalled", recalled.map((text) => html("p", { text }))),
     ...part("why.remembered", told.memories.map(memory)),
     ...part("why.known", [list(told.known)]),
-    ...part("why.withheld", [list(told.withheld)]),
+    ...part("why.withheld", [list(told.withheld.map(({ fact, why }) => `${fact} — ${why}`))]),
+    ...part("why.relation", [list([...MEASURES.map((name) => `${name} ${told.relation[name]}`), ...told.relation.moves])]),
+    ...part("why.beats", told.beats.length ? [list(told.beats)] : []),
     ...part("why.prompt", [html("pre", { text: [...told.prompt.map(({ text }) => text), told.opening].join("\n\n") })]),
   ];
 }

@@ -1,0 +1,75 @@
+"""Which of a character's written lines fit what a player says, and what they are weighed against.
+
+Rules only: what was asked is matched as examples are recalled, conditions must hold, and nobody
+hears a line twice. The model's scores choose among what fits (turn.py). Does no I/O.
+"""
+
+from npcserver import knowledge, relevance
+from npcserver.plot import Line
+from npcserver.prompt import FUNCTION_WORDS, SHOWN_EXAMPLES, Deed, PromptBuilder, recall_examples
+from npcserver.state import SceneState, deed_words
+from npcserver.story import Situation
+
+MOST_WEIGHED = 6
+"""At most this many lines are weighed in a turn."""
+
+
+def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) -> list[Line]:
+    """The lines that may be said to a player in answer to happening `number`, best first.
+
+    A line fits that is asked for in words more like the player's than those of any example. Lines
+    that are `always` said come before all others.
+    """
+    asked = next((past for past in state.happenings if past.number == number), None)
+    body = state.bodies.get(asker)
+    if asked is None or body is None or body.npc:
+        return []
+    at = knowledge.situation(state, builder.npc, number, asker)
+    possible = [line for line in builder.character.lines if _may_say(builder, state, line, at)]
+    if not possible:
+        return []
+    wordings = [(words, line) for line in possible for words in line.asked]
+    examples = [example.line for example in builder.character.examples]
+    about = builder.about(asked.text) if asked.spoken else ""
+    ranked = relevance.rank(
+        about, [*(words for words, _ in wordings), *examples], function_words=FUNCTION_WORDS
+    )
+    fits: list[Line] = []
+    for index in ranked:
+        if index >= len(wordings):
+            break
+        if (line := wordings[index][1]) not in fits:
+            fits.append(line)
+    fits += [line for line in possible if not line.asked]
+    return sorted(fits, key=lambda line: not line.always)[:MOST_WEIGHED]
+
+
+def _may_say(builder: PromptBuilder, state: SceneState, line: Line, at: Situation) -> bool:
+    if state.story.has_heard(at.player, line.id):
+        return False
+    requires = builder.loaded.scene.actions[line.action].requires if line.action else None
+    return not (knowledge.unmet(state, line.when, at) or knowledge.unmet(state, requires, at))
+
+
+def stand_in(builder: PromptBuilder, state: SceneState, number: int) -> str:
+    """What stands for words of the character's own when lines are weighed for a happening.
+
+    It is a reply to something like the player's line that the prompt doesn't show, so that neither
+    side has been read before.
+    """
+    examples = builder.character.examples
+    text = next((past.text for past in state.happenings if past.number == number), "")
+    recalled = recall_examples(builder.character, text)
+    shown = [*examples[:SHOWN_EXAMPLES], *recalled[:1]]
+    hidden = [example for example in (*recalled, *examples) if example not in shown]
+    return (hidden or examples)[0].reply
+
+
+def deed_of(state: SceneState, line: Line, asker: str) -> Deed | None:
+    """What is done with a line, if anything."""
+    if line.action is None:
+        return None
+    is_asker = state.loaded.scene.actions[line.action].target == "player"
+    target = asker if is_asker else line.target
+    words = deed_words(state, line.action, target, line.args)
+    return Deed(line.action, target, line.args, words)

@@ -1,0 +1,218 @@
+"""How the story goes on: the fold of a scene's journal into beats, flags and relations.
+
+The same entries give the same story. Knows no prompts and does no I/O.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from npcserver import relevance
+from npcserver.fields import Flag
+from npcserver.journal import Entry
+from npcserver.library import LoadedScene
+from npcserver.plot import Move, When
+from npcserver.protocol import (
+    ActionResult,
+    PlayerActed,
+    PlayerSaid,
+    SceneChanged,
+    TurnAction,
+    TurnDone,
+)
+from npcserver.relations import Measure, changes
+from npcserver.story import Situation, Story, Telling, Witnessed
+
+REMEMBERED_VALUES = 16
+"""Values of a flag that are remembered, the newest ones."""
+ANSWERED = 1
+"""By how much familiarity grows with every answer."""
+BY_ANSWERING = "answered"
+"""Why it grew then."""
+MOST_TELLINGS = 16
+"""So many times that a fact was told are remembered, the first ones."""
+TOLD = 0.6
+"""A line tells a fact when it holds this share of the terms that carry its meaning."""
+TALK_FUNCTION_WORDS = 0.2
+"""What `you` and the like weigh when a line is compared with the examples of a move."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What an entry of the journal means beside its own fields.
+
+    Args:
+        since: the last happening before it.
+        players: who is here, and in which place.
+        answered: whom a turn that ends here answered.
+        whispered: whether what is said here is a whisper.
+        doing: the character and the action that a result here is about.
+        witnessed: since when characters know of events.
+    """
+
+    since: int
+    players: Mapping[str, str]
+    answered: tuple[str, ...]
+    whispered: bool
+    doing: tuple[str, TurnAction] | None
+    witnessed: Witnessed
+
+
+def after(story: Story, entry: Entry, loaded: LoadedScene, around: Around) -> Story:
+    """The story once an entry of the journal is taken in."""
+    then = _Next(story, loaded, around, entry.audience)
+    match entry.fact:
+        case PlayerSaid() as said:
+            then.tell(said.text)
+            then.talk(said)
+        case PlayerActed() as acted:
+            then.deed(acted)
+        case SceneChanged(what="event", name=str(name), args=args):
+            then.event(name, args)
+        case SceneChanged(what="flag", name=str(name), args=args) if name in story.flags:
+            then.set_flag(name, args["value"])
+        case ActionResult(status="done") if around.doing:
+            then.done(*around.doing)
+        case TurnDone(text=text) as done if text:
+            then.tell(text)
+            then.answer(done)
+    then.settle()
+    return then.story
+
+
+@dataclass
+class _Next:
+    """A story on its way past one entry."""
+
+    story: Story
+    loaded: LoadedScene
+    around: Around
+    audience: frozenset[str]
+
+    def tell(self, text: str) -> None:
+        """Note the facts that a line tells."""
+        terms = relevance.terms(text)
+        now = Telling(self.around.since, self.audience, self.around.whispered)
+        for fact in self.loaded.scene.facts:
+            if fact.id is None:
+                continue
+            before = self.story.told.get(fact.id, ())
+            if len(before) == MOST_TELLINGS or any(map(now.adds_nothing_to, before)):
+                continue
+            meaning = relevance.meaning(fact.fact)
+            if len(meaning & terms) >= TOLD * len(meaning):
+                told = {**self.story.told, fact.id: (*before, now)}
+                self.story = replace(self.story, told=told)
+
+    def talk(self, said: PlayerSaid) -> None:
+        """Move relations by what a player says: by the example that is most like it."""
+        examples = [(line, move) for move in self.loaded.scene.moves for line in move.talk]
+        texts = [line for line, _ in examples]
+        for index in relevance.rank(said.text, texts, function_words=TALK_FUNCTION_WORDS)[:1]:
+            line, move = examples[index]
+            self._move(move, self._who(move, said.to), said.player, f"talk: {line}")
+
+    def deed(self, acted: PlayerActed) -> None:
+        """Move relations by what a player does."""
+        target = [acted.target] if acted.target else []
+        for move in self.loaded.scene.moves:
+            if move.deed == acted.action:
+                self._move(move, self._who(move, target), acted.player, f"deed: {acted.action}")
+
+    def event(self, name: str, args: Mapping[str, object]) -> None:
+        """Note an event, set its flags, and move relations by it."""
+        self.story = replace(
+            self.story, events={name: self.around.since, **self.story.events}
+        )  # the first time counts
+        scene = self.loaded.scene
+        for flag, value in scene.events[name].sets.items() if name in scene.events else ():
+            given = args.get(name_of) if (name_of := _argument(value)) else value
+            if isinstance(given, str | int) and type(given) is type(scene.flags.get(flag)):
+                self.set_flag(flag, given)
+        for move in scene.moves:
+            if move.event == name:
+                named = args.get(move.player) if move.player else None
+                players = [str(named)] if move.player else list(self.around.players)
+                for player in players:
+                    if move.player or player in self.audience:
+                        self._move(move, self._who(move, ()), player, f"event: {name}")
+
+    def set_flag(self, flag: str, value: Flag) -> None:
+        """Set a flag."""
+        values = (*self.story.flags.get(flag, ()), (self.around.since, value))
+        flags = {**self.story.flags, flag: values[-REMEMBERED_VALUES:]}
+        self.story = replace(self.story, flags=flags)
+
+    def done(self, npc: str, action: TurnAction) -> None:
+        """Move a relation by what a character did to a player."""
+        for move in self.loaded.scene.moves:
+            if move.action == action.name and action.target:
+                self._move(move, {npc}, action.target, f"action: {action.name}")
+
+    def answer(self, done: TurnDone) -> None:
+        """A character answered: they know each other better, and a written line is used up."""
+        players = [who for who in self.around.answered if who in self.around.players]
+        for player in players:
+            self._moved(done.npc, player, {"familiarity": ANSWERED}, BY_ANSWERING)
+        if done.authored and done.status == "completed":
+            heard = dict.fromkeys(sorted(self.audience & self.around.players.keys()))
+            since = dict.fromkeys(heard, self.around.since)
+            said = {**since, **self.story.said.get(done.authored, {})}
+            self.story = replace(self.story, said={**self.story.said, done.authored: said})
+
+    def settle(self) -> None:
+        """Open and close beats until nothing changes any more."""
+        beats = self.loaded.scene.beats
+        while True:
+            story = self.story
+            opened = {
+                name: self.around.since
+                for name, beat in beats.items()
+                if name not in story.opened and self._holds(beat.when)
+            }
+            closed = {
+                name: self.around.since
+                for name, beat in beats.items()
+                if name in story.opened and name not in story.closed and self._ends(beat.until)
+            }
+            if not opened and not closed:
+                return
+            self.story = replace(
+                story, opened={**story.opened, **opened}, closed={**story.closed, **closed}
+            )
+
+    def _ends(self, until: When | None) -> bool:
+        return until is not None and self._holds(until)
+
+    def _holds(self, when: When | None) -> bool:
+        """Whether a condition of the scene holds, for any player."""
+        number, witnessed = self.around.since + 1, self.around.witnessed
+        players = self.around.players or {"": ""}
+        return any(
+            self.story.unmet(when, Situation("", player, place, number), witnessed) is None
+            for player, place in players.items()
+        )
+
+    def _who(self, move: Move, addressed: Iterable[str]) -> set[str]:
+        """The characters whose relation a move moves, among those who perceived its cause."""
+        cast = self.loaded.characters
+        here = set(self.audience & cast.keys())
+        if move.of:
+            return {npc for npc in here if {npc, *cast[npc].factions} & set(move.of)}
+        return here & set(addressed) or here
+
+    def _move(self, move: Move, npcs: Iterable[str], player: str, why: str) -> None:
+        for npc in sorted(npcs):
+            self._moved(npc, player, changes(move), why)
+
+    def _moved(self, npc: str, player: str, by: Mapping[Measure, int], why: str) -> None:
+        old = self.story.relation(npc, player)
+        new = old.moved(self.around.since, by, why)
+        if new != old:
+            relations = {**self.story.relations, (npc, player): new}
+            self.story = replace(self.story, relations=relations)
+
+
+def _argument(value: Flag) -> str | None:
+    """The argument's name in `{name}`."""
+    is_name = isinstance(value, str) and value.startswith("{") and value.endswith("}")
+    return str(value)[1:-1] if is_name else None

@@ -1,0 +1,403 @@
+"""Beats, flags, relations and what they change: one fold of the journal, and every condition."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npcserver import knowledge
+from npcserver.engines.scripted import ScriptedEngine
+from npcserver.errors import Rejected
+from npcserver.journal import Store
+from npcserver.plot import When
+from npcserver.prompt import PromptBuilder
+from npcserver.relations import HIGHEST, LOWEST, REMEMBERED_MOVES, Relation
+from npcserver.scene import LiveScene
+from npcserver.state import SceneState
+from npcserver.story import Situation, Story, Telling
+from tests.clock import run
+from tests.quest import QUEST, quest
+from tests.stage import Player, live
+
+ENGINE = ScriptedEngine({"quay": QUEST})
+
+
+async def told(player: Player, line: str, npc: str = "ada") -> Any:
+    """The end of the turn that answers a line."""
+    before = len(player.of("turn.done"))
+    await player.say(line, to=[npc])
+    return await player.until("turn.done", before + 1)
+
+
+def playing(main: Any) -> None:
+    """Run `main(scene, kit)` on the quest; Kit is host."""
+
+    async def whole() -> None:
+        async with live(loaded=QUEST, engine=ENGINE) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            await main(scene, kit)
+
+    run(whole)
+
+
+def relation(scene: LiveScene, npc: str, player: str = "kit") -> dict[str, int]:
+    return {
+        m: level for m, level in scene.state.story.relation(npc, player).levels.items() if level
+    }
+
+
+# ---- relations -----------------------------------------------------------------------------------
+
+
+def test_talk_moves_whoever_it_was_said_to_and_answers_make_familiar() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        await told(kit, "Thank you so much!")
+        await told(kit, "Hello.")
+        assert relation(scene, "ada") == {"trust": 5, "familiarity": 2}
+        assert relation(scene, "bo") == {}
+        await told(kit, "You are a fool.")
+        assert relation(scene, "ada") == {"trust": -55, "familiarity": 3}
+        why = [move.why for move in scene.state.story.relation("ada", "kit").moves]
+        assert why == [
+            "talk: Thank you.",
+            "answered",
+            "answered",
+            "talk: You are a fool.",
+            "answered",
+        ]
+
+    playing(main)
+
+
+def test_a_deed_an_event_and_an_action_that_was_done() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        rue = await Player(scene, "rue").join()
+        await rue.send("player.act", action="give_rope", target="bo")
+        await rue.until("turn.done")
+        assert relation(scene, "bo", "rue") == {"trust": 12, "debt": 3, "familiarity": 1}
+        assert relation(scene, "ada", "rue") == {}
+        await kit.send("scene.event", name="mended", args={"by": "rue", "how": "badly"})
+        assert relation(scene, "ada", "rue") == {"trust": 30}
+        assert relation(scene, "ada", "kit") == {}
+        for number, status in enumerate(["failed", "done"], 1):
+            await kit.say("Give me a herring.", to=["ada"])
+            action = await kit.until("turn.action", number)
+            done = len(kit.of("turn.done"))
+            await kit.send("action.result", action_id=action.action_id, status=status)
+            if status == "failed":
+                await kit.until("turn.done", done + 1)
+        assert relation(scene, "ada")["debt"] == -4
+
+    playing(main)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(LOWEST)), st.integers(-300, 300)), max_size=200))
+@settings(deadline=None, max_examples=60)
+def test_a_relation_keeps_its_bounds_and_remembers_what_it_was(moves: list[Any]) -> None:
+    now, were = Relation(), [Relation()]
+    for number, (measure, by) in enumerate(moves):
+        now = now.moved(number, {measure: by}, "x")
+        were.append(now)
+        assert all(low <= now.levels[m] <= HIGHEST for m, low in LOWEST.items())
+    counts = Counter(move.measure for move in now.moves)
+    assert all(count <= REMEMBERED_MOVES for count in counts.values())
+    if len(moves) <= REMEMBERED_MOVES:
+        for number, then in enumerate(were):
+            assert {m: now.at(number, m) for m in LOWEST} == dict(then.levels)
+
+
+def test_a_player_can_be_forgotten() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        rue = await Player(scene, "rue").join()
+        await told(rue, "Who cut the rope?")
+        await told(kit, "Thank you.")
+        left = scene.state.story.without("kit")
+        assert {player for _, player in left.relations} == {"rue"}
+        assert "kit" not in left.said["ada_asks"]
+        assert left.opened == scene.state.story.opened
+
+    playing(main)
+
+
+# ---- conditions ----------------------------------------------------------------------------------
+
+STORY = Story(
+    relations={("ada", "kit"): Relation().moved(2, {"trust": 20, "debt": -5}, "x")},
+    flags={"rope": ((-1, "cut"), (4, "well"))},
+    events={"fog": 1},
+    opened={"a": -1, "b": 3, "c": 2},
+    closed={"c": 5},
+    told={
+        "knife": (
+            Telling(6, frozenset({"ada", "rue"}), whispered=True),
+            Telling(8, frozenset({"ada", "rue", "bo"}), whispered=False),
+        )
+    },
+    said={"hello": {"kit": 2, "rue": 9}},
+)
+
+
+@pytest.mark.parametrize(
+    ("when", "since"),
+    [
+        ({"beat": "a"}, 0),
+        ({"beat": "b"}, 4),
+        ({"past": "c"}, 6),
+        ({"beat": "b", "past": "c"}, 6),
+        ({"said": "hello"}, 3),
+        ({"told": "knife"}, 9),
+        ({"trust": {"at_least": 20}}, 3),
+        ({"trust": {"at_least": 20, "at_most": 30}, "debt": {"at_most": -1}}, 3),
+        ({"flags": {"rope": "well"}}, 5),
+        ({"place": "quay"}, 0),
+        ({"after": "fog"}, 8),
+        ({"beat": "nowhere"}, 99),
+        ({"trust": {"at_least": 21}}, 99),
+        ({"flags": {"rope": "badly"}}, 99),
+        ({"place": "shed"}, 99),
+        ({"after": "rain"}, 99),
+        ({"trust": {"at_least": 1}, "who": "bo"}, 99),
+    ],
+)
+def test_a_condition_holds_since(when: dict[str, Any], since: int) -> None:
+    met = When.model_validate(when)
+    for number in range(12):
+        at = Situation("ada", "kit", "quay", number)
+        why = STORY.unmet(met, at, {("ada", "fog"): 7})
+        assert (why is None) is (number >= since), (number, why)
+
+
+def test_a_whisper_tells_those_who_heard_it_and_between_them() -> None:
+    told = When(told="knife")
+    for npc, player, since in [
+        ("ada", "rue", 7),
+        ("ada", "kit", 9),
+        ("bo", "rue", 9),
+        ("cy", "rue", 99),
+        ("", "", 7),
+    ]:
+        for number in range(12):
+            why = STORY.unmet(told, Situation(npc, player, "", number), {})
+            assert (why is None) is (number >= since)
+
+
+@pytest.mark.parametrize(
+    ("when", "until"), [({"before": "b"}, 4), ({"beat": "c", "before": "b"}, 4)]
+)
+def test_what_holds_until(when: dict[str, Any], until: int) -> None:
+    for number in range(3, 9):
+        why = STORY.unmet(When.model_validate(when), Situation("", "", "", number), {})
+        assert (why is None) is (number < until)
+
+
+def test_reasons_are_told() -> None:
+    when = When.model_validate({"trust": {"at_least": 30}})
+    assert STORY.unmet(when, Situation("ada", "kit", "", 9), {}) == "trust is 20, needs at least 30"
+    flag = When.model_validate({"flags": {"rope": "cut"}})
+    assert STORY.unmet(flag, Situation("ada", "kit", "", 9), {}) == "flag rope is 'well', not 'cut'"
+    assert STORY.unmet(None, Situation("ada", "kit", "", 9), {}) is None
+
+
+# ---- a quest -------------------------------------------------------------------------------------
+
+
+def text(scene: LiveScene, npc: str, line: str, player: str = "kit", history: int = 8) -> str:
+    """The prompt for a line that a player would say now."""
+    prompt = PromptBuilder(QUEST, npc, 4000, history).draft(
+        scene.state, player.title(), line, player
+    )
+    return "\n".join(message.text for message in prompt.messages)
+
+
+def test_three_steps_change_what_is_said_wanted_and_known() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        before = text(scene, "ada", "Hello.")
+        assert (await told(kit, "Hello.")).authored is None
+        assert "wants the rope" not in text(scene, "ada", "Hello.")
+        done = await told(kit, "Who cut the rope?")
+        assert (done.authored, done.text) == ("ada_asks", "Somebody cut it. Will you mend it?")
+        assert kit.of("turn.action")[-1].name == "ring"
+        assert text(scene, "ada", "Hello.").endswith("Kit: Hello.\n[Ada wants the rope mended.]")
+        secret = "Bo cut the rope himself with a herring knife."
+        assert secret not in text(scene, "bo", "Did Bo cut the rope with a herring knife?")
+        await told(kit, "Somebody cut the rope with a herring knife.", "cy")
+        assert secret in text(scene, "bo", "Did Bo cut the rope with a herring knife?")
+        await kit.send("scene.event", name="mended", args={"by": "kit", "how": "well"})
+        last = text(scene, "ada", "When does the boat sail?")
+        assert "[The boat sails at dusk.]" in last
+        assert last.endswith("[Ada wants everybody aboard.]")
+        done = await told(kit, "Here I am.")
+        assert (done.authored, done.text) == (
+            "ada_sails",
+            "You mended it. Come aboard, Kit: there is room.",
+        )
+        # What was asked before stands as it stood.
+        assert text(scene, "ada", "Hello.", history=0) != before
+        told_before = PromptBuilder(QUEST, "ada", 4000, 8).build(scene.state, 1)
+        assert "wants" not in told_before.messages[-1].text
+
+    playing(main)
+
+
+def test_an_unknown_way_of_mending_leaves_the_beat_open() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        await told(kit, "Who cut the rope?")
+        await kit.send("scene.event", name="mended", args={"by": "kit", "how": "badly"})
+        number = scene.state.number + 1
+        story = scene.state.story
+        assert story.is_open("the_rope", number)
+        assert story.is_open("sailing", number)
+        await kit.send("scene.set", name="rope", value="well")
+        number += 1
+        assert not scene.state.story.is_open("the_rope", number)
+
+    playing(main)
+
+
+def test_trust_tells_one_player_what_it_keeps_from_another() -> None:
+    asked, fact = "Where does Bo sleep on Friday, in the lighthouse?", "Bo sleeps in the lighthouse"
+
+    async def main(scene: LiveScene, kit: Player) -> None:
+        rue = await Player(scene, "rue").join()
+        for line in ["Thank you.", "Thanks a lot."]:
+            assert fact not in text(scene, "bo", asked)
+            await told(kit, line, "bo")
+        assert fact in text(scene, "bo", asked)
+        assert fact not in text(scene, "bo", asked, "rue")
+        # Told to Kit, it stands in Kit's prompts as history, and in no prompt that answers Rue.
+        await told(kit, asked, "bo")
+        assert fact in text(scene, "bo", "Hello.", "kit")
+        assert fact not in text(scene, "bo", "Hello.", "rue")
+        await told(rue, "Hello.", "bo")
+        assert text(scene, "bo", "Hello.", "kit").count(fact) == 1
+
+    playing(main)
+
+
+def test_what_the_game_keeps_is_the_hosts_to_set_and_nobody_elses_to_see() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        rue = await Player(scene, "rue").join()
+        with pytest.raises(Rejected, match="only a token of role host"):
+            await rue.send("scene.set", name="boat", value=True)
+        with pytest.raises(Rejected, match="no flag 'moon'; there are rope, boat"):
+            await kit.send("scene.set", name="moon", value=True)
+        with pytest.raises(Rejected, match="boat is declared as a bool"):
+            await kit.send("scene.set", name="boat", value="yes")
+        await kit.send("scene.set", name="boat", value=True)
+        assert scene.state.story.flag("boat", scene.state.number + 1) is True
+        assert not [m for m in rue.heard if m.type == "scene.changed"]
+
+    playing(main)
+
+
+def test_an_action_that_requires_something_is_not_there_before() -> None:
+    changed = quest(
+        actions={
+            **QUEST.scene.model_dump()["actions"],
+            "ring": {"words": "rings the", "target": "prop", "requires": {"flags": {"boat": True}}},
+        }
+    )
+
+    async def main() -> None:
+        async with live(loaded=changed, engine=ScriptedEngine({"quay": changed})) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            builder = PromptBuilder(changed, "ada", 1000)
+            assert "ring" not in {deed.action for deed in builder.deeds(scene.state, "kit")}
+            # A line that would do it cannot be said either.
+            assert (await told(kit, "Who cut the rope?")).authored is None
+            await kit.send("scene.set", name="boat", value=True)
+            assert "ring" in {deed.action for deed in builder.deeds(scene.state, "kit")}
+            assert (await told(kit, "Who cut the rope?")).authored == "ada_asks"
+
+    run(main)
+
+
+# ---- the fold ------------------------------------------------------------------------------------
+
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            *("say Thank you.", "say Who cut the rope?", "say You are a fool.", "cancel"),
+            *("say It was cut with a herring knife, the rope.", "set well", "set cut", "mended"),
+            *("save", "restore", "act", "fog"),
+        ]
+    ),
+    max_size=14,
+)
+
+
+@given(STEPS)
+@settings(deadline=None, max_examples=40)
+def test_the_story_is_the_fold_of_the_journal_and_a_save_brings_it_back(steps: list[str]) -> None:
+    async def step(kit: Player, what: str) -> None:
+        match what.split(maxsplit=1):
+            case ["say", line]:
+                await kit.say(line, to=["ada"])
+                await asyncio.sleep(1.0 if "rope" in line else 0.1)
+            case ["set", value]:
+                await kit.send("scene.set", name="rope", value=value)
+            case ["mended"]:
+                await kit.send("scene.event", name="mended", args={"by": "kit", "how": "well"})
+            case ["fog"]:
+                await kit.send("scene.event", name="fog")
+            case ["act"]:
+                await kit.send("player.act", action="give_rope", target="ada")
+            case ["cancel"]:
+                await kit.send("turn.cancel")
+            case [kind]:
+                await kit.send(f"scene.{kind}", save_id="one")
+
+    async def main() -> None:
+        store, saved = Store(":memory:"), None
+        async with live(store, loaded=QUEST, engine=ENGINE) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            for what in steps:
+                try:
+                    await step(kit, what)
+                except Rejected:
+                    continue
+                if what == "save":
+                    saved = scene.state.story
+                if what == "restore":
+                    assert scene.state.story == saved
+                folded = SceneState(QUEST)
+                for entry in store.entries("quay", "main"):
+                    folded.apply(entry)
+                assert folded.story == scene.state.story
+
+    run(main)
+
+
+def test_a_save_brings_the_story_back_and_branches_do_not_see_each_other() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        await told(kit, "Thank you.")
+        await kit.send("scene.save", save_id="one")
+        saved = scene.state.story
+        await told(kit, "Who cut the rope?")
+        await kit.send("scene.set", name="rope", value="well")
+        branch = scene.state.story
+        await kit.send("scene.save", save_id="two")
+        await kit.send("scene.restore", save_id="one")
+        assert scene.state.story == saved
+        await told(kit, "You are a fool.")
+        await kit.send("scene.restore", save_id="two")
+        assert scene.state.story == branch
+        await kit.send("scene.restore", save_id="one")
+        assert (await told(kit, "Who cut the rope?")).authored == "ada_asks"
+
+    playing(main)
+
+
+def test_reasons_for_what_is_withheld() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        why = dict(knowledge.withheld(QUEST, scene.state, "bo", 1, "kit"))
+        assert why["Bo sleeps in the lighthouse every Friday."] == "trust is 0, needs at least 10"
+        assert why["The rope was cut with a herring knife."] == "known by cy only"
+        assert why["The boat sails at dusk."] == "beat sailing is not open"
+        unlocked = "Bo cut the rope himself with a herring knife."
+        assert why[unlocked] == "hidden: beat suspicion is not open"
+
+    playing(main)
