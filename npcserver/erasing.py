@@ -1,9 +1,10 @@
 """A scene's journal without a player: what they were, said and did is gone from it for good.
 
 Their own entries, and the turns that answered them, become `erased` entries that hold nothing but
-how far the scene went on counting; so numbers and turn ids stay what they are, and the scene is
-still the fold of its journal. From what others said their name is taken out. What others told of
-them in other words cannot be found. Knows no files and no live scenes.
+how far the scene went on counting and which beats of the story stand; so numbers and turn ids stay
+what they are, and the scene is still the fold of its journal. From what others said their name is
+taken out. What others told of them in other words cannot be found.
+Knows no files and no live scenes.
 """
 
 import re
@@ -16,8 +17,9 @@ from pydantic import ValidationError
 from npcserver import relevance
 from npcserver.journal import Entry, Erased, Fact, fact_of
 from npcserver.library import LoadedScene
-from npcserver.protocol import PlayerJoined, PlayerSaid, TurnAction, TurnStarted
+from npcserver.protocol import PlayerJoined, PlayerSaid, SceneChanged, TurnAction, TurnStarted
 from npcserver.state import SceneState
+from npcserver.story import Story
 
 SOMEONE = {"en": "someone", "zh": "某人"}
 TEXTS = {"text", "reason", "detail", "about", "args", "words"}
@@ -74,18 +76,23 @@ def without(
 ) -> Rewritten:
     """What must change in an instance's journal, so that nothing of a player is left."""
     sought, state = _Sought(player), SceneState(loaded)
-    gone: dict[int, Entry] = {}
+    gone: dict[int, tuple[Erased, Story]] = {}
     for at, entry in enumerate(entries):
         number, turns = state.number, state.turns
         state.apply(entry)
         if sought.note(entry):
             told = Erased(happenings=state.number - number, turns=state.turns - turns)
-            gone[at] = Entry(told, entry.at_ms)
+            gone[at] = told, state.story
     unnamed = _replacer(sought.names, SOMEONE[loaded.scene.language])
-    changed = dict(gone)
+    changed, state = {}, SceneState(loaded)
     for at, entry in enumerate(entries):
-        if at not in gone and (new := _cleared(entry, sought, unnamed)) != entry:
+        if at in gone:
+            new = Entry(_standing(*gone[at], state.story), entry.at_ms)
+        else:
+            new = _cleared(entry, sought, unnamed)
+        if new != entry:
             changed[at] = new
+        state.apply(new)
     kept = {turn: unnamed(text) for turn, text in speech.items() if turn not in sought.turns}
     return Rewritten(changed, kept)
 
@@ -93,6 +100,17 @@ def without(
 def applied(entries: Iterable[Entry], changed: Mapping[int, Entry]) -> list[Entry]:
     """The journal as it is then."""
     return [changed.get(at, entry) for at, entry in enumerate(entries)]
+
+
+def _standing(gone: Erased, was: Story, now: Story) -> Erased:
+    """What is left of an entry: beats that came with the player stand.
+
+    Args:
+        was, now: the story up to it, with the player and without.
+    """
+    opened = tuple(beat for beat in was.opened if beat not in now.opened)
+    closed = tuple(beat for beat in was.closed if beat not in now.closed)
+    return gone.model_copy(update={"opened": opened, "closed": closed})
 
 
 def _replacer(names: Iterable[str], someone: str) -> Callable[[str], str]:
@@ -112,6 +130,10 @@ def _cleared(entry: Entry, sought: _Sought, unnamed: Callable[[str], str]) -> En
     """An entry of somebody else's, without the player."""
     if entry.session_id in sought.sessions:
         entry = replace(entry, session_id=None, message_id=None)
+    match entry.fact:
+        case SceneChanged(what="locked" | "unlocked", name=sought.player):
+            # Whoever locks a scene unlocks it in leaving, and that goes as well.
+            entry = replace(entry, fact=SceneChanged(what="unlocked"))
     told = entry.fact.model_dump(mode="json")
     clear = {
         name: _words(value, sought.player, unnamed) if name in TEXTS else _ids(value, sought.player)

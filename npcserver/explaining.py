@@ -15,7 +15,7 @@ from npcserver.engines.base import Prompt
 from npcserver.journal import Entry
 from npcserver.library import LoadedScene
 from npcserver.memory import Recalled
-from npcserver.prompt import Deed, PromptBuilder, estimate_tokens
+from npcserver.prompt import Deed, PromptBuilder
 from npcserver.protocol import (
     PlayerActed,
     PlayerSaid,
@@ -26,6 +26,7 @@ from npcserver.protocol import (
 )
 from npcserver.state import SceneState, deed_words
 from npcserver.unfolding import BY_ANSWERING
+from npcserver.window import estimate_tokens
 
 SHOWN_MOVES = 8
 """The last moves of a relation that are told."""

@@ -57,12 +57,15 @@ class Erased(BaseModel):
 
     Args:
         happenings, turns: by how much the scene's counts rose with it.
+        opened, closed: beats of the story that had come by then and would not have without it.
     """
 
     model_config = ConfigDict(frozen=True)
     type: Literal["erased"] = "erased"
     happenings: int = 0
     turns: int = 0
+    opened: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
 
 class Cue(BaseModel):

@@ -7,7 +7,7 @@ prompts.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from npcserver.errors import Rejected
 from npcserver.fields import Flag
@@ -90,15 +90,6 @@ class Story:
     def has_heard(self, player: str, line: str) -> bool:
         """Whether an authored line was said to a player."""
         return player in self.said.get(line, {})
-
-    def without(self, player: str) -> "Story":
-        """The story as if this player had never been; what it led to stands."""
-        relations = {pair: each for pair, each in self.relations.items() if pair[1] != player}
-        said = {
-            line: {who: since for who, since in heard.items() if who != player}
-            for line, heard in self.said.items()
-        }
-        return replace(self, relations=relations, said=said)
 
     # ---- conditions ------------------------------------------------------------------------
 

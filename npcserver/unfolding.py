@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from npcserver import relevance
 from npcserver.fields import Flag
-from npcserver.journal import Entry
+from npcserver.journal import Entry, Erased
 from npcserver.library import LoadedScene
 from npcserver.plot import Move, When
 from npcserver.protocol import (
@@ -75,6 +75,8 @@ def after(story: Story, entry: Entry, loaded: LoadedScene, around: Around) -> St
         case TurnDone(text=text) as done if text:
             then.tell(text)
             then.answer(done)
+        case Erased() as gone:
+            then.stand(gone)
     then.settle()
     return then.story
 
@@ -131,7 +133,8 @@ class _Next:
         for move in scene.moves:
             if move.event == name:
                 named = args.get(move.player) if move.player else None
-                players = [str(named)] if move.player else list(self.around.players)
+                players = [str(named)] if named else []
+                players = players if move.player else list(self.around.players)
                 for player in players:
                     if move.player or player in self.audience:
                         self._move(move, self._who(move, ()), player, f"event: {name}")
@@ -158,6 +161,15 @@ class _Next:
             since = dict.fromkeys(heard, self.around.since)
             said = {**since, **self.story.said.get(done.authored, {})}
             self.story = replace(self.story, said={**self.story.said, done.authored: said})
+
+    def stand(self, gone: Erased) -> None:
+        """What somebody led to stands, though they were erased."""
+        since = self.around.since
+        self.story = replace(
+            self.story,
+            opened={**dict.fromkeys(gone.opened, since), **self.story.opened},
+            closed={**dict.fromkeys(gone.closed, since), **self.story.closed},
+        )
 
     def settle(self) -> None:
         """Open and close beats until nothing changes any more."""

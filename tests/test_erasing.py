@@ -16,12 +16,15 @@ from finetune.formats.journal import reader
 from finetune.records import Conversation
 from npcserver import erasing, tokens
 from npcserver.cli import app
+from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.floor import Rules
-from npcserver.journal import Batch, Entry, Erased, JournalError, Recording, Store
+from npcserver.journal import Batch, Cue, Entry, Erased, JournalError, Recording, Store
 from npcserver.protocol import PlayerJoined, PlayerSaid
+from npcserver.sheets import Direction
 from npcserver.state import SceneState
 from tests.clock import run
+from tests.quest import quest
 from tests.server import SCENES, client, serving
 from tests.stage import QUAY, Player, live
 
@@ -180,10 +183,58 @@ def test_speech_under_way_goes_too() -> None:
     assert new.speech == {"t1": "Well, someone, "}
 
 
+def test_relations_and_cues_go_and_what_the_story_came_to_stands() -> None:
+    asked = "What happened to the rope?"
+    direction = Direction(own_lines=12, exchanges=2, cooldown_s=0)
+    loaded = quest(director=direction.model_dump())
+    beats = ("the_rope", "suspicion")
+
+    async def main() -> Store:
+        store = Store(":memory:")
+        engine = ScriptedEngine({"quay": loaded})
+        async with live(store, engine, loaded=loaded, rules=RULES) as scene:
+            await Player(scene, "kit", host=True).join()
+            rue = await Player(scene, "rue", host=True).join()
+            await scene.floor.quiet()
+            for line in (asked, "The rope was cut with a herring knife.", "Thank you."):
+                await rue.say(line, to=["ada"])
+                await scene.floor.quiet()
+            await rue.send("scene.event", name="mended", args={"by": "rue", "how": "well"})
+            await rue.send("scene.set", name="rope", value="Rue's")
+            await scene.floor.quiet()
+            await rue.send("scene.lock")
+            await scene.leave("rue")
+            assert {player for _, player in scene.state.story.relations} >= {"rue"}
+            assert all(beat in scene.state.story.opened for beat in beats)
+        return store
+
+    store = run(main)
+    before = store.entries("quay", "main")
+    assert any(isinstance(entry.fact, Cue) and entry.fact.player == "rue" for entry in before)
+    new = erasing.without(loaded, before, {}, "rue")
+    after = erasing.applied(before, new.entries)
+    old, left = SceneState(loaded), SceneState(loaded)
+    for entry, other in zip(before, after, strict=True):
+        old.apply(entry)
+        left.apply(other)
+        assert old.story.opened.keys() == left.story.opened.keys()
+    facts = [(each.fact.model_dump_json(), sorted(each.audience)) for each in after]
+    everything = f"{facts} {vars(left) | {'loaded': None}}"
+    for trace in ("Rue", "'rue'", '"rue"'):
+        assert trace not in everything, trace
+    assert "" not in {player for _, player in left.story.relations}
+    assert left.story.closed.keys() == old.story.closed.keys() == {"the_rope"}
+    assert not left.pace.locked_by
+    assert (left.number, left.turns) == (old.number, old.turns)
+    assert erasing.without(loaded, after, {}, "rue").entries == {}
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["kit", "rue"]),
-        st.sampled_from(["say", "whisper", "act", "leave", "save", "restore", "event"]),
+        st.sampled_from(
+            ["say", "whisper", "act", "leave", "save", "restore", "event", "lock", "unlock"]
+        ),
     ),
     max_size=20,
 )
@@ -216,6 +267,8 @@ def test_whatever_was_played_nothing_is_left_and_counts_stay(steps: list[tuple[s
                 await player.send("player.act", action="nudges", target=other)
             case "save" | "restore":
                 await player.send(f"scene.{what}", save_id="one")
+            case "lock" | "unlock":
+                await player.send(f"scene.{what}")
             case "event":
                 await player.send("scene.event", name="fog", seen_by=[other])
 

@@ -161,6 +161,25 @@ def test_a_whisper_is_nobody_elses_and_comes_up_only_in_a_whisper() -> None:
     run(main)
 
 
+def test_what_was_recalled_in_a_whisper_is_not_for_whoever_only_overheard_the_question() -> None:
+    async def main() -> None:
+        async with live(rules=RULES) as scene:
+            kit = await Player(scene, "kit").join()
+            lou = await Player(scene, "lou").join()
+            await said(kit, "The smugglers meet by the lighthouse.", to=["ada"], volume="whisper")
+            await chatter(kit, 15)
+            question = "Where do smugglers meet?"
+            await said(kit, question, to=["ada", "lou"], volume="whisper")
+            for asker, told in ((kit, True), (lou, False)):
+                await asker.say("Hello.", to=["ada"])
+                prompt = script(builder("ada", 16).build(scene.state, scene.state.number))
+                assert question in prompt
+                assert ("meet by the lighthouse" in prompt) is told, asker.id
+                await scene.floor.quiet()
+
+    run(main)
+
+
 def test_hearsay_keeps_who_told_it_and_what_was_seen_has_no_teller() -> None:
     async def main() -> None:
         async with live(rules=RULES) as scene:

@@ -109,19 +109,6 @@ def test_a_relation_keeps_its_bounds_and_remembers_what_it_was(moves: list[Any])
             assert {m: now.at(number, m) for m in LOWEST} == dict(then.levels)
 
 
-def test_a_player_can_be_forgotten() -> None:
-    async def main(scene: LiveScene, kit: Player) -> None:
-        rue = await Player(scene, "rue").join()
-        await told(rue, "Who cut the rope?")
-        await told(kit, "Thank you.")
-        left = scene.state.story.without("kit")
-        assert {player for _, player in left.relations} == {"rue"}
-        assert "kit" not in left.said["ada_asks"]
-        assert left.opened == scene.state.story.opened
-
-    playing(main)
-
-
 # ---- conditions ----------------------------------------------------------------------------------
 
 STORY = Story(
