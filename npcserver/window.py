@@ -67,16 +67,14 @@ def shown(
         cost: what showing something takes, in estimated tokens.
     """
     kept: list[Happening] = []
-    last, spare, cut = None, bounds.spare, 0
-    if asked and _perceived(npc, asked):
-        last = asked
+    last = asked if asked and _perceived(npc, asked) else None
+    # The line first: what was said since it came must not push it out.
+    spare, cut = bounds.spare - (cost(Shown(last)) if last else 0), 0
     asker = asked.speaker if asked else ""
     for past in reversed(state.happenings):
-        if not _perceived(npc, past) or is_anothers_whisper(past, asker):
+        if past == last or not _perceived(npc, past) or is_anothers_whisper(past, asker):
             continue
         spare -= cost(Shown(past))
-        if past == last:
-            continue
         if spare >= 0 and len(kept) < bounds.history:
             kept.append(past)
         else:
