@@ -16,6 +16,7 @@ from npcserver.protocol import (
     Because,
     PlayerActed,
     PlayerJoined,
+    PlayerLeft,
     PlayerSaid,
     SceneChanged,
     TurnDone,
@@ -23,6 +24,8 @@ from npcserver.protocol import (
 from npcserver.state import SceneState
 
 COMES = {"en": "{} comes in.", "zh": "{}来了。"}
+GREETED_AFTER_S = 4.0
+"""Whoever comes in and does nothing for so long may be greeted: who comes to ask is answered first."""
 QUIET = {"en": "Nobody has said anything for a while.", "zh": "好一会儿没有人说话。"}
 
 
@@ -53,11 +56,14 @@ class Initiative:
         self._direction = scene.state.loaded.scene.director
         self._language = scene.state.loaded.scene.language
         self._timer: asyncio.TimerHandle | None = None
+        self._newcomers: dict[str, asyncio.TimerHandle] = {}
         self._stopped = False
-        self._breaking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def note(self, fact: Fact) -> None:
-        """Something happened: a silence begins anew."""
+        """Something happened: a silence begins anew, and whoever does something needs no greeting."""
+        if isinstance(fact, PlayerSaid | PlayerActed | PlayerLeft):
+            self._forget_newcomer(fact.player)
         if isinstance(fact, PlayerSaid | PlayerActed | PlayerJoined | TurnDone | SceneChanged):
             self._wait()
 
@@ -66,8 +72,10 @@ class Initiative:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._breaking is not None:
-            self._breaking.cancel()
+        for player in list(self._newcomers):
+            self._forget_newcomer(player)
+        for task in self._tasks:
+            task.cancel()
 
     def react(self, seen_by: frozenset[str]) -> None:
         """The newest happening is an event; somebody who perceived it may say something."""
@@ -75,9 +83,22 @@ class Initiative:
         if npc := self._who("event", seen_by, words):
             self._floor.volunteer(npc, "event")
 
-    async def greet(self, player: str) -> None:
-        """A player came in; somebody who sees it may greet them."""
+    def meet(self, player: str) -> None:
+        """A player came in; if they do nothing for a while, somebody who sees them may greet them."""
+        if self._direction.own_lines:
+            loop = asyncio.get_running_loop()
+            self._newcomers[player] = loop.call_later(
+                GREETED_AFTER_S, self._begin, lambda: self._greet(player)
+            )
+
+    def _forget_newcomer(self, player: str) -> None:
+        if timer := self._newcomers.pop(player, None):
+            timer.cancel()
+
+    async def _greet(self, player: str) -> None:
         state = self._scene.state
+        if self._newcomers.pop(player, None) is None or player not in state.bodies:
+            return
         body = state.bodies[player]
         words = COMES[self._language].format(body.name)
         seen_by = hearing.witnesses(state, body.place)
@@ -87,6 +108,11 @@ class Initiative:
             cue = Cue(words=words, player=player)
             await self._scene.record(cue, seen_by.intersection(state.loaded.characters))
             self._floor.volunteer(npc, "arrival", player, given=given)
+
+    def _begin(self, handler: Callable[[], Awaitable[None]]) -> None:
+        task = asyncio.create_task(self._scene.call(handler))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _wait(self) -> None:
         if self._timer is not None:
@@ -99,7 +125,7 @@ class Initiative:
 
     def _is_silent(self) -> None:
         if not self._scene.is_empty:
-            self._breaking = asyncio.create_task(self._scene.call(self._break_silence))
+            self._begin(self._break_silence)
 
     async def _break_silence(self) -> None:
         state, words = self._scene.state, QUIET[self._language]

@@ -214,7 +214,7 @@ class LiveScene:
             self._listeners[player.id] = listener
             listener(snapshot(self.state, player.id))
             if comes:
-                await self.initiative.greet(player.id)
+                self.initiative.meet(player.id)
 
         await self.call(handler)
 

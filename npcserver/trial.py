@@ -60,7 +60,6 @@ async def play(loaded: LoadedScenario, stage: Stage, judge: Judge | None = None)
     async with stage.open(loaded.scene) as rehearsal:
         for player, name in loaded.scenario.first.items():
             await rehearsal.join(player, name)
-        await rehearsal.settle()  # they may be greeted
         for at, step in enumerate(loaded.scenario.steps):
             taken = _Taken(loaded, rehearsal, step, played, watcher)
             for what in [what async for what in taken.play(judge)]:

@@ -101,15 +101,32 @@ def test_whoever_hears_an_exchange_may_stop_it() -> None:
     run(main)
 
 
+def test_who_says_something_at_once_is_answered_and_not_greeted() -> None:
+    loaded = directed(own_lines=4, silence_s=3600)
+
+    async def main() -> None:
+        async with live(engine=engine(loaded), loaded=loaded) as scene:
+            kit, lee = await Player(scene, "kit").join(), await Player(scene, "lee").join()
+            await asyncio.sleep(3)
+            await kit.say("Hello.", to=["ada"])
+            await asyncio.sleep(20)
+            to_kit = [m.because for m in kit.of("turn.started") if m.to == ["kit"]]
+            to_lee = [m.because for m in kit.of("turn.started") if m.to == ["lee"]]
+            assert (to_kit, to_lee) == (["addressed"], ["arrival"])
+            assert len(lee.of("turn.started")) == 2
+
+    run(main)
+
+
 def test_who_types_is_waited_for() -> None:
     loaded = directed(own_lines=4)
 
     async def main() -> None:
         async with live(engine=engine(loaded), loaded=loaded) as scene:
             kit = await Player(scene, "kit", host=True).join()
+            await asyncio.sleep(20)
             await scene.floor.quiet()
             before = len(kit.of("turn.started"))
-            await asyncio.sleep(20)
             await kit.send("player.typing", text="I thi")
             await kit.send("scene.event", name="fog")
             assert len(kit.of("turn.started")) == before
