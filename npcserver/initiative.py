@@ -25,7 +25,7 @@ from npcserver.state import SceneState
 
 COMES = {"en": "{} comes in.", "zh": "{}来了。"}
 GREETED_AFTER_S = 4.0
-"""Whoever comes in and does nothing for so long may be greeted: who comes to ask is answered first."""
+"""Who comes in and does nothing for so long may be greeted: who comes to ask, is answered first."""
 QUIET = {"en": "Nobody has said anything for a while.", "zh": "好一会儿没有人说话。"}
 
 
@@ -61,7 +61,7 @@ class Initiative:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def note(self, fact: Fact) -> None:
-        """Something happened: a silence begins anew, and whoever does something needs no greeting."""
+        """Something happened: a silence begins anew, and who does something needs no greeting."""
         if isinstance(fact, PlayerSaid | PlayerActed | PlayerLeft):
             self._forget_newcomer(fact.player)
         if isinstance(fact, PlayerSaid | PlayerActed | PlayerJoined | TurnDone | SceneChanged):
@@ -84,7 +84,7 @@ class Initiative:
             self._floor.volunteer(npc, "event")
 
     def meet(self, player: str) -> None:
-        """A player came in; if they do nothing for a while, somebody who sees them may greet them."""
+        """A player came in; if they do nothing for a while, somebody may greet them."""
         if self._direction.own_lines:
             loop = asyncio.get_running_loop()
             self._newcomers[player] = loop.call_later(
