@@ -6,6 +6,7 @@ where its journal ends. Knows nothing of engines, sockets or clocks.
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 
 from npcserver.happening import Body, Doing, Happening, OpenTurn
 from npcserver.journal import Cue, Entry, Erased, TurnHeardBy
@@ -111,12 +112,11 @@ class SceneState:
         """Take in one entry of the journal."""
         since, (turn, doing) = self.number, self._about(entry)
         self._apply(entry)
-        said = entry.fact if isinstance(entry.fact, PlayerSaid) else turn
         around = Around(
             min(since, self.number),  # a restore goes back
             players={body.id: body.place for body in self.players},
             answered=tuple(turn.to) if turn else (),
-            whispered=said is not None and said.volume == "whisper",
+            lines=self._lines_from(entry),
             doing=(doing.npc, doing.action) if doing else None,
             witnessed=self.witnessed,
         )
@@ -130,6 +130,16 @@ class SceneState:
             case ActionResult(action_id=action_id):
                 return None, self.actions.get(action_id)
         return None, None
+
+    def _lines_from(self, entry: Entry) -> list[Happening]:
+        """The line that an entry says, or of which it tells what was heard; and all said since."""
+        match entry.fact:
+            case PlayerSaid():
+                return [self.happenings[-1]]
+            case TurnDone(turn_id=turn_id) | TurnHeardBy(turn_id=turn_id):
+                since = dropwhile(lambda past: past.turn_id != turn_id, self.happenings)
+                return [past for past in since if past.spoken]
+        return []
 
     def _apply(self, entry: Entry) -> None:
         self.pace = self.pace.after(entry)

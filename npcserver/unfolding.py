@@ -3,12 +3,13 @@
 The same entries give the same story. Knows no prompts and does no I/O.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from npcserver import relevance
 from npcserver.fields import Flag
-from npcserver.journal import Entry, Erased
+from npcserver.happening import Happening
+from npcserver.journal import Entry, Erased, TurnHeardBy
 from npcserver.library import LoadedScene
 from npcserver.plot import Move, When
 from npcserver.protocol import (
@@ -20,6 +21,7 @@ from npcserver.protocol import (
     TurnDone,
 )
 from npcserver.relations import Measure, changes
+from npcserver.sheets import Fact
 from npcserver.story import Situation, Story, Telling, Witnessed
 
 REMEMBERED_VALUES = 16
@@ -44,7 +46,7 @@ class Around:
         since: the last happening before it.
         players: who is here, and in which place.
         answered: whom a turn that ends here answered.
-        whispered: whether what is said here is a whisper.
+        lines: what is said here, or is heard less far than was thought; and what was said since.
         doing: the character and the action that a result here is about.
         witnessed: since when characters know of events.
     """
@@ -52,7 +54,7 @@ class Around:
     since: int
     players: Mapping[str, str]
     answered: tuple[str, ...]
-    whispered: bool
+    lines: Sequence[Happening]
     doing: tuple[str, TurnAction] | None
     witnessed: Witnessed
 
@@ -62,7 +64,7 @@ def after(story: Story, entry: Entry, loaded: LoadedScene, around: Around) -> St
     then = _Next(story, loaded, around, entry.audience)
     match entry.fact:
         case PlayerSaid() as said:
-            then.tell(said.text)
+            then.tell()
             then.talk(said)
         case PlayerActed() as acted:
             then.deed(acted)
@@ -73,8 +75,10 @@ def after(story: Story, entry: Entry, loaded: LoadedScene, around: Around) -> St
         case ActionResult(status="done") if around.doing:
             then.done(*around.doing)
         case TurnDone(text=text) as done if text:
-            then.tell(text)
+            then.tell()
             then.answer(done)
+        case TurnHeardBy():
+            then.tell()
         case Erased() as gone:
             then.stand(gone)
     then.settle()
@@ -90,20 +94,21 @@ class _Next:
     around: Around
     audience: frozenset[str]
 
-    def tell(self, text: str) -> None:
-        """Note the facts that a line tells."""
-        terms = relevance.terms(text)
-        now = Telling(self.around.since, self.audience, self.around.whispered)
+    def tell(self) -> None:
+        """Note the facts that a line tells, and anew where they were told since.
+
+        What was told since may have been left out because the line had told it to everybody.
+        """
+        lines = self.around.lines
         for fact in self.loaded.scene.facts:
-            if fact.id is None:
+            if not lines or fact.id is None or not _tells(lines[0].text, fact):
                 continue
             before = self.story.told.get(fact.id, ())
-            if len(before) == MOST_TELLINGS or any(map(now.adds_nothing_to, before)):
-                continue
-            meaning = relevance.meaning(fact.fact)
-            if len(meaning & terms) >= TOLD * len(meaning):
-                told = {**self.story.told, fact.id: (*before, now)}
-                self.story = replace(self.story, told=told)
+            told = tuple(each for each in before if each.since < lines[0].number - 1)
+            for line in lines:
+                if _tells(line.text, fact):
+                    told = _noted(told, _telling(line, fact))
+            self.story = replace(self.story, told={**self.story.told, fact.id: told})
 
     def talk(self, said: PlayerSaid) -> None:
         """Move relations by what a player says: by the example that is most like it."""
@@ -222,6 +227,26 @@ class _Next:
         if new != old:
             relations = {**self.story.relations, (npc, player): new}
             self.story = replace(self.story, relations=relations)
+
+
+def _tells(text: str, fact: Fact) -> bool:
+    """Whether words hold most of what a fact says."""
+    meaning = relevance.meaning(fact.fact)
+    return len(meaning & relevance.terms(text)) >= TOLD * len(meaning)
+
+
+def _telling(line: Happening, fact: Fact) -> Telling:
+    """A line as it tells a fact: to those who heard that much of it."""
+    heard_by = frozenset(who for who in line.heard_by if _tells(line.heard_as(who), fact))
+    return Telling(line.number - 1, heard_by, line.volume == "whisper")
+
+
+def _noted(told: tuple[Telling, ...], now: Telling) -> tuple[Telling, ...]:
+    """What is remembered of the times a fact was told, with one more."""
+    is_full = len(told) == MOST_TELLINGS
+    if is_full or not now.heard_by or any(map(now.adds_nothing_to, told)):
+        return told
+    return (*told, now)
 
 
 def _argument(value: Flag) -> str | None:

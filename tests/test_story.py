@@ -188,6 +188,94 @@ def test_reasons_are_told() -> None:
     assert STORY.unmet(None, Situation("ada", "kit", "", 9), {}) is None
 
 
+# ---- what was heard of what was told ------------------------------------------------------------
+
+BITES = quest(facts=[{"fact": "The rope bites.", "id": "bites"}])
+"""Ada's hello tells it with its last words: `Morning. Mind the rope. It bites.`"""
+
+
+def hearing(main: Any) -> None:
+    """Run `main(scene, kit, lee)`, to whom Ada can tell the fact."""
+
+    async def whole() -> None:
+        engine = ScriptedEngine({"quay": BITES}, pace_s=0.05)
+        async with live(loaded=BITES, engine=engine) as scene:
+            await main(scene, *[await Player(scene, who).join() for who in ("kit", "lee")])
+
+    run(whole)
+
+
+def heard_it(scene: LiveScene) -> list[set[str]]:
+    """Who heard the fact, for each time that it counts as told."""
+    return [set(each.heard_by) for each in scene.state.story.told.get("bites", ())]
+
+
+def counts(scene: LiveScene, npc: str, player: str) -> bool:
+    at = Situation(npc, player, "", scene.state.number + 1)
+    return scene.state.story.unmet(When(told="bites"), at, {}) is None
+
+
+def test_a_fact_is_told_to_those_who_heard_that_much_of_it() -> None:
+    async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
+        turn = (await told(kit, "Hello.")).turn_id
+        assert heard_it(scene) == [{"kit", "lee", "ada", "bo"}]
+        assert counts(scene, "ada", "kit")
+        await kit.send("turn.heard", turn_id=turn, chars=23)
+        assert heard_it(scene) == [{"lee", "bo"}], "Ada knows that she was cut short"
+        assert not counts(scene, "ada", "kit")
+        assert counts(scene, "bo", "lee")
+        await lee.send("turn.heard", turn_id=turn, chars=0)
+        assert heard_it(scene) == []
+        assert not counts(scene, "", "")
+        await kit.send("turn.heard", turn_id=turn, chars=99)  # the farthest report counts
+        assert heard_it(scene) == [{"kit", "ada", "bo"}]
+        assert counts(scene, "ada", "kit")
+
+    hearing(main)
+
+
+def test_what_was_heard_may_be_known_before_the_line_is_over() -> None:
+    async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
+        await kit.say("Hello.", to=["ada"])
+        turn = (await kit.until("turn.text", 2)).turn_id
+        await kit.send("turn.heard", turn_id=turn, chars=8)
+        await lee.until("turn.text", 6)
+        await lee.send("player.move", place="shed")  # has heard of the rope, and no more
+        done = await kit.until("turn.done")
+        assert done.text.endswith("It bites.")
+        assert heard_it(scene) == []
+
+    hearing(main)
+
+
+def test_what_adds_nothing_to_words_unheard_counts_after_all() -> None:
+    async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
+        first = (await told(kit, "Hello.")).turn_id
+        second = await told(kit, "Hello.")
+        number = scene.state.number
+        assert [each.since for each in scene.state.story.told["bites"]] == [1]
+        for player in (kit, lee):
+            await player.send("turn.heard", turn_id=first, chars=8)
+        assert second.text.endswith("It bites.")
+        assert heard_it(scene) == [{"kit", "lee", "ada", "bo"}]
+        assert [each.since for each in scene.state.story.told["bites"]] == [number - 1]
+
+    hearing(main)
+
+
+def test_a_whisper_half_heard_is_told_to_nobody() -> None:
+    async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
+        await kit.say("Hello.", to=["ada"], volume="whisper")
+        turn = (await kit.until("turn.done")).turn_id
+        assert heard_it(scene) == [{"kit", "ada"}]
+        assert counts(scene, "ada", "kit")
+        assert not counts(scene, "ada", "lee")
+        await kit.send("turn.heard", turn_id=turn, chars=8)
+        assert not counts(scene, "ada", "kit")
+
+    hearing(main)
+
+
 # ---- a quest -------------------------------------------------------------------------------------
 
 
@@ -309,7 +397,7 @@ STEPS = st.lists(
         [
             *("say Thank you.", "say Who cut the rope?", "say You are a fool.", "cancel"),
             *("say It was cut with a herring knife, the rope.", "set well", "set cut", "mended"),
-            *("save", "restore", "act", "fog"),
+            *("save", "restore", "act", "fog", "heard 3", "heard 60"),
         ]
     ),
     max_size=14,
@@ -334,6 +422,9 @@ def test_the_story_is_the_fold_of_the_journal_and_a_save_brings_it_back(steps: l
                 await kit.send("player.act", action="give_rope", target="ada")
             case ["cancel"]:
                 await kit.send("turn.cancel")
+            case ["heard", chars]:
+                turn = kit.of("turn.started")[-1].turn_id if kit.of("turn.started") else "t1"
+                await kit.send("turn.heard", turn_id=turn, chars=int(chars))
             case [kind]:
                 await kit.send(f"scene.{kind}", save_id="one")
 
