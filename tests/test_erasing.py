@@ -19,6 +19,7 @@ from npcserver.cli import app
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.floor import Rules
+from npcserver.initiative import GREETED_AFTER_S
 from npcserver.journal import Batch, Cue, Entry, Erased, JournalError, Recording, Store
 from npcserver.protocol import PlayerJoined, PlayerSaid
 from npcserver.sheets import Direction
@@ -195,6 +196,7 @@ def test_relations_and_cues_go_and_what_the_story_came_to_stands() -> None:
         async with live(store, engine, loaded=loaded, rules=RULES) as scene:
             await Player(scene, "kit", host=True).join()
             rue = await Player(scene, "rue", host=True).join()
+            await asyncio.sleep(GREETED_AFTER_S)
             await scene.floor.quiet()
             for line in (asked, "The rope was cut with a herring knife.", "Thank you."):
                 await rue.say(line, to=["ada"])
