@@ -1,9 +1,10 @@
 """A scene's journal without a player: what they were, said and did is gone from it for good.
 
 Their own entries, and the turns that answered them, become `erased` entries that hold nothing but
-how far the scene went on counting and which beats of the story stand; so numbers and turn ids stay
-what they are, and the scene is still the fold of its journal. From what others said their name is
-taken out. What others told of them in other words cannot be found.
+how far the scene went on counting, which beats of the story stand, and which written line was said,
+and who else heard it; so numbers and turn ids stay what they are, and the scene is still the fold
+of its journal. From what others said their name is taken out. What others told of them in other
+words cannot be found.
 Knows no files and no live scenes.
 """
 
@@ -17,7 +18,14 @@ from pydantic import ValidationError
 from npcserver import relevance
 from npcserver.journal import Entry, Erased, Fact, fact_of
 from npcserver.library import LoadedScene
-from npcserver.protocol import PlayerJoined, PlayerSaid, SceneChanged, TurnAction, TurnStarted
+from npcserver.protocol import (
+    PlayerJoined,
+    PlayerSaid,
+    SceneChanged,
+    TurnAction,
+    TurnDone,
+    TurnStarted,
+)
 from npcserver.state import SceneState
 from npcserver.story import Story
 
@@ -81,13 +89,15 @@ def without(
         number, turns = state.number, state.turns
         state.apply(entry)
         if sought.note(entry):
-            told = Erased(happenings=state.number - number, turns=state.turns - turns)
+            said = entry.fact.said_whole if isinstance(entry.fact, TurnDone) else None
+            told = Erased(happenings=state.number - number, turns=state.turns - turns, said=said)
             gone[at] = told, state.story
     unnamed = _replacer(sought.names, SOMEONE[loaded.scene.language])
     changed, state = {}, SceneState(loaded)
     for at, entry in enumerate(entries):
         if at in gone:
-            new = Entry(_standing(*gone[at], state.story), entry.at_ms)
+            told = _standing(*gone[at], state.story)
+            new = Entry(told, entry.at_ms, entry.audience - {player} if told.said else frozenset())
         else:
             new = _cleared(entry, sought, unnamed)
         if new != entry:

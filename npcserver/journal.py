@@ -58,6 +58,7 @@ class Erased(BaseModel):
     Args:
         happenings, turns: by how much the scene's counts rose with it.
         opened, closed: beats of the story that had come by then and would not have without it.
+        said: the written line that was said with it; the entry's audience are the others who heard.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,7 @@ class Erased(BaseModel):
     turns: int = 0
     opened: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    said: str | None = None
 
 
 class Cue(BaseModel):

@@ -631,6 +631,11 @@ class TurnDone(ServerMessage):
     authored: str | None = None
     optional: ClassVar[frozenset[str]] = frozenset({"reason", "authored"})
 
+    @property
+    def said_whole(self) -> str | None:
+        """The writer's line, where it was not cut short."""
+        return self.authored if self.status == "completed" else None
+
 
 class SceneChanged(ServerMessage):
     """The scene is not as it was: an event, a character moving, a save, a restore, a lock."""

@@ -17,6 +17,8 @@ from npcserver.relations import Measure, Relation
 from npcserver.sheets import Scene
 
 FROM_THE_BEGINNING = -1
+SOMEBODY = ""
+"""Stands among the players to whom a line was said, so that it stays said when they are erased."""
 
 Since = Mapping[str, int]
 """Since which happening, by name; what is since 4 holds for happening 5."""
@@ -63,7 +65,7 @@ class Story:
     Args:
         relations: by character and player; none is there before something moved it.
         flags: the values of each, oldest first, with their since.
-        said: to which players each authored line was said.
+        said: to which players each authored line was said; and, whoever they were, to SOMEBODY.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)

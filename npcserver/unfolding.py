@@ -22,7 +22,7 @@ from npcserver.protocol import (
 )
 from npcserver.relations import Measure, changes
 from npcserver.sheets import Fact
-from npcserver.story import Situation, Story, Telling, Witnessed
+from npcserver.story import SOMEBODY, Situation, Story, Telling, Witnessed
 
 REMEMBERED_VALUES = 16
 """Values of a flag that are remembered, the newest ones."""
@@ -161,11 +161,15 @@ class _Next:
         players = [who for who in self.around.answered if who in self.around.players]
         for player in players:
             self._moved(done.npc, player, {"familiarity": ANSWERED}, BY_ANSWERING)
-        if done.authored and done.status == "completed":
-            heard = dict.fromkeys(sorted(self.audience & self.around.players.keys()))
-            since = dict.fromkeys(heard, self.around.since)
-            said = {**since, **self.story.said.get(done.authored, {})}
-            self.story = replace(self.story, said={**self.story.said, done.authored: said})
+        if line := done.said_whole:
+            self.use_up(line)
+
+    def use_up(self, line: str) -> None:
+        """A written line was said whole; whoever heard it does not hear it again."""
+        heard = sorted(self.audience & self.around.players.keys())
+        since = dict.fromkeys([SOMEBODY, *heard], self.around.since)
+        said = {**since, **self.story.said.get(line, {})}
+        self.story = replace(self.story, said={**self.story.said, line: said})
 
     def stand(self, gone: Erased) -> None:
         """What somebody led to stands, though they were erased."""
@@ -175,6 +179,8 @@ class _Next:
             opened={**dict.fromkeys(gone.opened, since), **self.story.opened},
             closed={**dict.fromkeys(gone.closed, since), **self.story.closed},
         )
+        if gone.said:
+            self.use_up(gone.said)
 
     def settle(self) -> None:
         """Open and close beats until nothing changes any more."""

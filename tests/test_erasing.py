@@ -21,9 +21,11 @@ from npcserver.errors import Rejected
 from npcserver.floor import Rules
 from npcserver.initiative import GREETED_AFTER_S
 from npcserver.journal import Batch, Cue, Entry, Erased, JournalError, Recording, Store
+from npcserver.plot import When
 from npcserver.protocol import PlayerJoined, PlayerSaid
 from npcserver.sheets import Direction
 from npcserver.state import SceneState
+from npcserver.story import Situation, Story
 from tests.clock import run
 from tests.quest import quest
 from tests.server import SCENES, client, serving
@@ -229,6 +231,38 @@ def test_relations_and_cues_go_and_what_the_story_came_to_stands() -> None:
     assert not left.pace.locked_by
     assert (left.number, left.turns) == (old.number, old.turns)
     assert erasing.without(loaded, after, {}, "rue").entries == {}
+
+
+def test_a_written_line_stays_said_and_the_others_do_not_hear_it_again() -> None:
+    loaded = quest(beats={})  # a beat would stand by itself
+    players = ("rue", "kit", "far")
+
+    async def main() -> Store:
+        store = Store(":memory:")
+        engine = ScriptedEngine({"quay": loaded})
+        async with live(store, engine, loaded=loaded, rules=RULES) as scene:
+            rue, _, far = [await Player(scene, who).join() for who in players]
+            await far.send("player.move", place="shed")
+            await rue.say("What happened to the rope?", to=["ada"])
+            assert (await rue.until("turn.done")).authored == "ada_asks"
+        return store
+
+    def story(entries: list[Entry]) -> Story:
+        state = SceneState(loaded)
+        for entry in entries:
+            state.apply(entry)
+        return state.story
+
+    entries = run(main).entries("quay", "main")
+    since = story(entries).said["ada_asks"]["rue"]
+    for player, heard_by in (("rue", {"kit"}), ("kit", set())):
+        entries = erasing.applied(entries, erasing.without(loaded, entries, {}, player).entries)
+        left = story(entries)
+        assert {who for who in players if left.has_heard(who, "ada_asks")} == heard_by
+        for number, holds in ((since, False), (since + 1, True)):
+            at = Situation("bo", "far", "", number)
+            assert (left.unmet(When(said="ada_asks"), at, {}) is None) is holds
+        assert f"'{player}'" not in f"{[vars(entry) for entry in entries]} {left}"
 
 
 STEPS = st.lists(
