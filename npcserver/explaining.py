@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from npcserver import knowledge, notes
-from npcserver.engines.base import Prompt
+from npcserver import knowledge
 from npcserver.journal import Entry
 from npcserver.library import LoadedScene
 from npcserver.memory import Recalled
@@ -26,7 +25,6 @@ from npcserver.protocol import (
 )
 from npcserver.state import SceneState, deed_words
 from npcserver.unfolding import BY_ANSWERING
-from npcserver.window import estimate_tokens
 
 SHOWN_MOVES = 8
 """The last moves of a relation that are told."""
@@ -169,24 +167,20 @@ def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explana
     asker = line.speaker or next(iter(started.to), "")
     known = knowledge.known(loaded, state, npc, number, line.speaker)
     example, facts = builder.recalled(heard, known)
-    prompt: Prompt = builder.build(state, number)
+    reading = builder.read(state, line)
     told.line = heard
-    told.prompt = [Block(role=each.role, text=each.text) for each in prompt.messages]
-    told.opening = prompt.opening
+    told.prompt = [Block(role=each.role, text=each.text) for each in reading.prompt.messages]
+    told.opening = reading.prompt.opening
     told.example = (example.line, example.reply) if example else None
     told.facts, told.known = facts, list(known)
-    told.memories = [
-        note for each in builder.shown(state, line) if each.past == line for note in each.memories
-    ]
+    told.memories = list(reading.memories)
     told.withheld = [
         Withheld(fact=fact, why=why)
         for fact, why in knowledge.withheld(loaded, state, npc, number, line.speaker)
     ]
     told.relation = _standing(state, npc, asker, number)
     told.beats = [beat for beat in loaded.scene.beats if state.story.is_open(beat, number)]
-    if line.spoken:
-        beside = notes.beside(loaded, state, npc, line, estimate_tokens)
-        told.beside = [*beside.before, *beside.after]
+    told.beside = [*reading.beside.before, *reading.beside.after]
     return told
 
 

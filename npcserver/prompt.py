@@ -17,9 +17,9 @@ Knows nothing of engines or sockets, and does no I/O.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -27,6 +27,7 @@ from npcserver import knowledge, notes, relevance
 from npcserver.engines.base import Message, Prompt
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene
+from npcserver.memory import Recalled
 from npcserver.notes import Notes
 from npcserver.sheets import (
     Action,
@@ -74,6 +75,7 @@ WORDING = {
 
 
 _Block = tuple[Message, ...]
+_Known = Callable[[Happening], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,20 @@ class Deed:
     target: str | None
     args: dict[str, Any]
     words: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a character reads before an answer, and what the line that is answered brought up.
+
+    Args:
+        memories: what it brought to mind, and
+        beside: what else stands beside it.
+    """
+
+    prompt: Prompt
+    memories: tuple[Recalled, ...]
+    beside: Notes
 
 
 def recall_examples(character: Character, line: str) -> list[Example]:
@@ -144,9 +160,7 @@ class PromptBuilder:
 
     def build(self, state: SceneState, line: int) -> Prompt:
         """The prompt for answering happening number `line`, up to the character's own name."""
-        asked = state.happening(line)
-        messages = (*self.persona, *_merged(self._history(state, asked)))
-        return Prompt(messages, self.character.name, self.loaded.id, self.npc)
+        return self.read(state, state.happening(line)).prompt
 
     def draft(self, state: SceneState, name: str, text: str, speaker: str = "") -> Prompt:
         """The prompt that a line which `name` is still typing would make.
@@ -157,8 +171,28 @@ class PromptBuilder:
         everyone = frozenset(state.bodies)
         now_ms = state.happenings[-1].at_ms if state.happenings else 0
         line = Happening(state.number + 1, speaker, name, text, True, (), "talk", everyone, now_ms)
-        messages = (*self.persona, *_merged(self._history(state, line)))
-        return Prompt(messages, self.character.name, self.loaded.id, self.npc)
+        return self.read(state, line).prompt
+
+    def read(self, state: SceneState, asked: Happening | None) -> Reading:
+        """The prompt for a line, and what was found for it.
+
+        What stands beside a line is found once for a prompt and kept no longer, so that it is never
+        older than the prompt.
+        """
+        known = cache(lambda past: self._known(state, past))
+        beside = cache(lambda past: self._beside(state, past))
+
+        def block(each: Shown) -> _Block:
+            memories = tuple(note.text for note in each.memories)
+            facts = self._tellable(each.past, asked, known)
+            return self._block(each.past, facts, beside(each.past), memories)
+
+        bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
+        window = shown(state, self.npc, asked, bounds, lambda each: _cost(block(each)))
+        messages = (*self.persona, *_merged(map(block, window)))
+        prompt = Prompt(messages, self.character.name, self.loaded.id, self.npc)
+        memories = next((each.memories for each in window if each.past == asked), ())
+        return Reading(prompt, memories, beside(asked) if asked else notes.NONE)
 
     def forget_past(self) -> None:
         """Drop what was kept of how past happenings are written."""
@@ -243,8 +277,21 @@ class PromptBuilder:
     def _known(self, state: SceneState, past: Happening) -> tuple[str, ...]:
         return knowledge.known(self.loaded, state, self.npc, past.number, past.speaker)
 
+    def _tellable(self, past: Happening, asked: Happening | None, known: _Known) -> tuple[str, ...]:
+        """The facts that may stand beside a line in a prompt that answers another."""
+        if not self._answers(past):
+            return ()
+        if asked and past.speaker == asked.speaker:
+            return known(past)
+        # What was told to somebody who may know more is not for whoever is answered now.
+        tellable = frozenset(known(asked)) if asked else frozenset()
+        return tuple(fact for fact in known(past) if fact in tellable)
+
+    def _answers(self, past: Happening) -> bool:
+        return past.spoken and past.speaker != self.npc
+
     def _beside(self, state: SceneState, past: Happening) -> Notes:
-        if not past.spoken or past.speaker == self.npc:
+        if not self._answers(past):
             return notes.NONE
         return notes.beside(self.loaded, state, self.npc, past, estimate_tokens)
 
@@ -323,32 +370,13 @@ class PromptBuilder:
             target = asker
         return action.phrase(target, example.args)
 
-    def shown(self, state: SceneState, asked: Happening | None) -> list[Shown]:
-        """What the prompt for a line shows of what happened; the line comes last."""
-        bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
-        return shown(
-            state, self.npc, asked, bounds, lambda each: _cost(self._blocked(state, each, asked))
-        )
-
-    def _history(self, state: SceneState, asked: Happening | None) -> list[_Block]:
-        return [self._blocked(state, each, asked) for each in self.shown(state, asked)]
-
-    def _blocked(self, state: SceneState, each: Shown, asked: Happening | None) -> _Block:
-        """What was told to somebody who may know more is not for whoever is answered now."""
-        past, known = each.past, self._known(state, each.past)
-        if asked is None or past.speaker != asked.speaker:
-            tellable = frozenset(self._known(state, asked)) if asked else frozenset()
-            known = tuple(fact for fact in known if fact in tellable)
-        memories = tuple(note.text for note in each.memories)
-        return self._block(past, known, self._beside(state, past), memories)
-
 
 def _cost(messages: Sequence[Message]) -> int:
     """A high estimate of their tokens."""
     return sum(estimate_tokens(message.text) for message in messages)
 
 
-def _merged(blocks: Sequence[_Block]) -> Iterator[Message]:
+def _merged(blocks: Iterable[_Block]) -> Iterator[Message]:
     """Blocks as messages; neighbours of one role become one, as chat templates want them."""
     last: Message | None = None
     for message in (message for block in blocks for message in block):

@@ -1,9 +1,18 @@
 """What the model reads: prefixes that hold, secrets that stay out, options that fit."""
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
+import pytest
+
+from npcserver import knowledge, notes
 from npcserver.engines.render import chatml, neutral, script
+from npcserver.explaining import explain
 from npcserver.journal import Store
+from npcserver.lorebook import Lorebook
 from npcserver.prompt import PromptBuilder, recall_examples
 from npcserver.state import SceneState
 from tests.clock import run
@@ -127,6 +136,50 @@ def test_a_draft_is_the_prompt_of_the_line_it_becomes() -> None:
             line = script(builder.build(scene.state, 1))
             assert line.startswith(draft)
             assert draft.startswith(script(builder.opened()))
+
+    run(main)
+
+
+def test_what_stands_beside_a_line_is_found_once_for_a_prompt_and_anew_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    book = {"entries": [{"keys": ["ears"], "content": "Ears ring all day."}], "scan_depth": 2}
+    loaded = replace(QUAY, lore={"ada": (Lorebook.model_validate(book),)})
+    found: Counter[str] = Counter()
+
+    def counted(module: Any, name: str, line: Callable[..., int]) -> None:
+        real = getattr(module, name)
+
+        def counting(*args: Any) -> Any:
+            found[f"{name} {line(*args)}"] += 1
+            return real(*args)
+
+        monkeypatch.setattr(module, name, counting)
+
+    async def main() -> None:
+        store = Store(":memory:")
+        async with live(store, loaded=loaded) as scene:
+            kit = await Player(scene, "kit").join()
+            for number in range(1, 16):
+                line = scene.state.number + 1
+                await kit.say(f"Hello, the rope bell rang {number} times.", to=["ada"])
+                await kit.until("turn.done", number)
+            counted(notes, "beside", lambda loaded, state, npc, line, tokens: line.number)
+            counted(knowledge, "known", lambda loaded, state, npc, number, player: number)
+            builder = PromptBuilder(loaded, "ada", 2000, 6, 120)
+            before = script(builder.build(scene.state, line))
+            assert before.count("[Earlier") > 1, "else nothing is weighed a second time"
+            shown = [line - 4, line - 2, line]
+            assert found.keys() >= {f"{what} {at}" for what in ("beside", "known") for at in shown}
+            assert set(found.values()) == {1}
+            heard = kit.of("turn.done")[-2].turn_id
+            await kit.send("turn.heard", turn_id=heard, chars=5)
+            after = script(builder.build(scene.state, line))
+            note = "[Ears ring all day.]"
+            assert before.count(note) - after.count(note) == 1, "Ada was heard to say `Cover`"
+        found.clear()
+        assert explain(loaded, store.entries("quay", "main"), "t15", 2000, 6, 120) is not None
+        assert [found[f"beside {at}"] for at in shown] == [1, 1, 1]
 
     run(main)
 
