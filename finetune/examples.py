@@ -15,6 +15,7 @@ from finetune.records import NONE, PLAYER, Act, Record, Stage, Turn
 from npcserver.engines.base import Prompt
 from npcserver.engines.render import Template, Tokenizer, neutral, prompt_ids, prompt_text
 from npcserver.happening import Body, Happening
+from npcserver.library import LoadedScene
 from npcserver.prompt import Deed, PromptBuilder
 from npcserver.sheets import Character, Place, Prop
 from npcserver.state import SceneState
@@ -86,12 +87,8 @@ class Staging:
         self._persona = lru_cache(maxsize=4096)(self._persona_ids)
 
     def _make_builder(self, stage: str, npc: str, hidden: tuple[str, ...]) -> PromptBuilder:
-        loaded = self._stages[stage]
-        sheet = loaded.characters[npc]
-        shown = [example for example in sheet.examples if example.line not in hidden]
-        characters = loaded.characters | {npc: sheet.model_copy(update={"examples": shown})}
-        staged = replace(loaded, characters=characters)
-        return PromptBuilder(staged, npc, self._shape.prompt_tokens, self._shape.history_lines)
+        loaded = hiding(self._stages[stage], npc, hidden)
+        return PromptBuilder(loaded, npc, self._shape.prompt_tokens, self._shape.history_lines)
 
     def builder(self, record: Record) -> PromptBuilder:
         """The prompt builder of a record's character."""
@@ -151,6 +148,18 @@ class Staging:
                     continue
                 weave(made, span, trunk, record.source)
         return made, too_long
+
+
+def hiding(loaded: LoadedScene, npc: str, lines: Sequence[str]) -> LoadedScene:
+    """A scene in which a character has no examples for some lines."""
+    sheet = loaded.characters[npc]
+    shown = [example for example in sheet.examples if example.line not in lines]
+    begun = [example for example in loaded.beginnings.get(npc, ()) if example.line not in lines]
+    return replace(
+        loaded,
+        characters={**loaded.characters, npc: sheet.model_copy(update={"examples": shown})},
+        beginnings={**loaded.beginnings, npc: begun},
+    )
 
 
 def conversations(records: Iterable[Record]) -> list[list[Record]]:

@@ -98,9 +98,16 @@ def prepare(
     parts["train"] = augmented(parts["train"], stages, options.copies, options.seed)
     used = {record.stage for part in parts.values() for record in part}
     used |= {pair.record.stage for pair in liked}
+    shown = split.without_answers(
+        parts, {name: stage for name, stage in stages.items() if name in used}
+    )
+
+    def moved(record: Record) -> Record:
+        return record.model_copy(update={"stage": shown[record.stage].id})
+
     data = Dataset(
-        {name: stage for name, stage in stages.items() if name in used},
-        parts,
+        {stage.id: stage for stage in shown.values()},
+        {part: [moved(each) for each in records] for part, records in parts.items()},
         {
             "sources": about,
             "read": total,
@@ -110,7 +117,7 @@ def prepare(
             "options": _options(options),
             "revision": provenance.revision(),
         },
-        liked,
+        [pair.model_copy(update={"record": moved(pair.record)}) for pair in liked],
     )
     tell("writing", 0)
     return dataset.save(data, out, {PAGES[0]: data_page.page(data)})

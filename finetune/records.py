@@ -74,6 +74,8 @@ class Stage(_Value):
 
     scene: Scene
     characters: dict[Id, Persona]
+    beginnings: dict[Id, list[Example]] = {}
+    """How each one's dialogues begin: examples beside those on the sheet."""
 
     @cached_property
     def id(self) -> str:
@@ -85,7 +87,9 @@ class Stage(_Value):
 
     def loaded(self) -> LoadedScene:
         """The stage as the prompt builder takes it."""
-        return LoadedScene(self.id, self.scene, dict(self.characters), Path())
+        return LoadedScene(
+            self.id, self.scene, dict(self.characters), Path(), beginnings=self.beginnings
+        )
 
 
 class Conversation(_Value):

@@ -5,7 +5,7 @@ the seed and the data alone, so that more data moves as little as possible. Know
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +59,27 @@ def split(
             parts["test" if record.conversation in test else "train"].append(record)
     check(parts, stages)
     return parts, dropped
+
+
+def without_answers(
+    parts: Mapping[Split, Sequence[Record]], stages: Mapping[str, Stage]
+) -> dict[str, Stage]:
+    """The stages, by what they were called, without the beginnings of dialogues held out.
+
+    How a dialogue begins is an example to the others; what is measured with must be none.
+    """
+    held_out: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for part in ("dev", "test", "unseen"):
+        for record in parts[part]:
+            held_out[record.stage, record.character].add((record.line, record.reply))
+    shown = {}
+    for name, stage in stages.items():
+        begun = {
+            npc: [each for each in examples if (each.line, each.reply) not in held_out[name, npc]]
+            for npc, examples in stage.beginnings.items()
+        }
+        shown[name] = Stage(scene=stage.scene, characters=stage.characters, beginnings=begun)
+    return shown
 
 
 def identity(record: Record, stages: Mapping[str, Stage]) -> str:

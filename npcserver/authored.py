@@ -6,7 +6,7 @@ hears a line twice. The model's scores choose among what fits (turn.py). Does no
 
 from npcserver import knowledge, relevance
 from npcserver.plot import Line
-from npcserver.prompt import FUNCTION_WORDS, SHOWN_EXAMPLES, Deed, PromptBuilder, recall_examples
+from npcserver.prompt import FUNCTION_WORDS, SHOWN_EXAMPLES, Deed, PromptBuilder
 from npcserver.state import SceneState, deed_words
 from npcserver.story import Situation
 
@@ -29,7 +29,7 @@ def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) 
     if not possible:
         return []
     wordings = [(words, line) for line in possible for words in line.asked]
-    examples = [example.line for example in builder.character.examples]
+    examples = [example.line for example in builder.examples]
     about = builder.about(asked.text) if asked.spoken else ""
     ranked = relevance.rank(
         about, [*(words for words, _ in wordings), *examples], function_words=FUNCTION_WORDS
@@ -57,9 +57,9 @@ def stand_in(builder: PromptBuilder, state: SceneState, number: int) -> str:
     It is a reply to something like the player's line that the prompt doesn't show, so that neither
     side has been read before.
     """
-    examples = builder.character.examples
+    examples = builder.examples
     text = next((past.text for past in state.happenings if past.number == number), "")
-    recalled = recall_examples(builder.character, text)
+    recalled = builder.recalled_examples(text)
     shown = [*examples[:SHOWN_EXAMPLES], *recalled[:1]]
     hidden = [example for example in (*recalled, *examples) if example not in shown]
     return (hidden or examples)[0].reply

@@ -1,7 +1,8 @@
 """Scenes and characters from files, validated, with errors that name file, line and field.
 
-A scene is a folder: `scene.yaml`, and one file a character in `characters/`. The JSON Schemas for
-editors are made from the same models (`json_schemas`). Knows nothing of live scenes or engines.
+A scene is a folder: `scene.yaml`, one file a character in `characters/`, perhaps dialogues and
+lorebooks. The JSON Schemas for editors are made from the same models (`json_schemas`). Knows
+nothing of live scenes or engines.
 """
 
 import re
@@ -12,7 +13,8 @@ from typing import Any
 
 import jsonschema
 
-from npcserver import documents, lorebook, plotting
+from npcserver import dialogues, documents, lorebook, plotting
+from npcserver.dialogues import Written
 from npcserver.documents import Document, validate
 from npcserver.documents import known as _known
 from npcserver.errors import SceneError
@@ -31,6 +33,13 @@ class LoadedScene:
     folder: Path
     lore: Mapping[str, tuple[Lorebook, ...]] = field(default_factory=dict)
     """Each character's lorebooks, the scene's first."""
+    dialogues: Sequence[Written] = ()
+    beginnings: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    """How each character's dialogues begin: examples beside those on the sheet."""
+
+    def examples(self, npc: str) -> list[Example]:
+        """Everything that may be recalled for a line said to a character, the sheet's first."""
+        return [*self.characters[npc].examples, *self.beginnings.get(npc, ())]
 
 
 def load_scenes(folder: Path) -> dict[str, LoadedScene]:
@@ -84,7 +93,11 @@ def load_scene(folder: Path) -> LoadedScene:
     if faults or scene is None:
         raise SceneError("\n".join(str(fault) for fault in faults))
     cast = {member.character: characters[member.character][1] for member in scene.cast}
-    return LoadedScene(folder.name, scene, cast, folder, books)
+    written, wrong = dialogues.read(folder / "dialogues", scene, cast)
+    if wrong:
+        raise SceneError("\n".join(wrong))
+    begun = {npc: dialogues.beginnings(written, npc) for npc in cast}
+    return LoadedScene(folder.name, scene, cast, folder, books, written, begun)
 
 
 def _lore(

@@ -102,14 +102,14 @@ class Reading:
     beside: Notes
 
 
-def recall_examples(character: Character, line: str) -> list[Example]:
+def recall_examples(character: Character, examples: Sequence[Example], line: str) -> list[Example]:
     """The examples that fit a line, best first: those put alike, then those about the same."""
     line = _without_names(character, line)
-    asked = [example.line for example in character.examples]
-    whole = [f"{example.line} {example.reply}" for example in character.examples]
+    asked = [example.line for example in examples]
+    whole = [f"{example.line} {example.reply}" for example in examples]
     alike = relevance.rank(line, asked, function_words=FUNCTION_WORDS)
     order = dict.fromkeys([*alike, *relevance.rank(line, whole)])
-    return [character.examples[index] for index in order]
+    return [examples[index] for index in order]
 
 
 def _without_names(character: Character, line: str) -> str:
@@ -137,6 +137,7 @@ class PromptBuilder:
         self.loaded = loaded
         self.npc = npc
         self.character: Character = loaded.characters[npc]
+        self.examples: Sequence[Example] = loaded.examples(npc)
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
         self._recall = recall
@@ -207,7 +208,10 @@ class PromptBuilder:
         return Prompt(self.persona, "", self.loaded.id, self.npc)
 
     def foreseen(self) -> Iterator[Prompt]:
-        """How prompts go on from there with the first line of a conversation: with any example."""
+        """How prompts may go on from there with a conversation's first line: the sheet's examples.
+
+        How dialogues begin may be recalled too, but there are too many of them to keep.
+        """
         for example in self.character.examples:
             messages = (*self.persona, *self._primed(example))
             yield Prompt(messages, "", self.loaded.id, self.npc)
@@ -331,7 +335,11 @@ class PromptBuilder:
         """The example that fits a line best, and which of the facts belong to it."""
         about = _without_names(self.character, text)
         ranked = relevance.rank(about, facts)[:RECALLED_FACTS]
-        return next(iter(recall_examples(self.character, text)), None), [facts[i] for i in ranked]
+        return next(iter(self.recalled_examples(text)), None), [facts[i] for i in ranked]
+
+    def recalled_examples(self, text: str) -> list[Example]:
+        """The examples that fit a line said to the character, best first."""
+        return recall_examples(self.character, self.examples, text)
 
     def _own(self, past: Happening) -> str:
         return self._answer(

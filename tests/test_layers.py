@@ -25,7 +25,7 @@ NPCSERVER = [
     ],
     ["engines.speech", "engines.pieces", "plot"],
     ["protocol", "config", "sheets", "relations", "models", "engines.render", "engines.vocabulary"],
-    ["plotting", "story", "happening"],
+    ["dialogues", "plotting", "story", "happening"],
     [
         "engines.chat",
         "engines.deciding",

@@ -340,7 +340,22 @@ def test_a_dialogue(tmp_path: Path) -> None:
         Act(name="give", args={"item": "rope"}),
     ]
     assert found[0].source == f"{tmp_path}/quay/dialogues/talk.jsonl:1"
-    assert not found[0].hidden
+    assert found[0].hidden == ["Ring it."]
+
+
+def test_what_is_held_out_is_no_example_to_the_others(tmp_path: Path) -> None:
+    talks = [with_ada({"says": f"Boat {n}?"}, reply(f"Boat {n} is there.")) for n in range(20)]
+    data = made(tmp_path / "data", scene(tmp_path, *talks), shares=Shares(dev=0.2, test=0.2))
+    (stage,) = data.stages.values()
+    begun = {example.line for example in stage.beginnings["ada"]}
+    told = {
+        part: {each.line for each in records if each.dataset == "dialogue"}
+        for part, records in data.splits.items()
+    }
+    assert told["dev"] and told["test"]
+    assert begun == told["train"]
+    for record in data.splits["train"]:
+        assert record.line in record.hidden
 
 
 def test_a_reply_without_an_action_tells_that_nothing_was_done(tmp_path: Path) -> None:
@@ -401,12 +416,11 @@ def test_a_reply_without_an_action_tells_that_nothing_was_done(tmp_path: Path) -
 def test_each_fault_of_a_dialogue_is_told_with_its_line(
     tmp_path: Path, dialogue: Any, fault: str
 ) -> None:
-    found, faults = told(
+    _, faults = told(
         tmp_path, with_ada(HELLO, reply("Yes.")), dialogue, with_ada(HELLO, reply("So."))
     )
     assert len(faults) == 1
     assert faults[0].startswith(f"{tmp_path}/quay/dialogues/talk.jsonl:2: {fault}")
-    assert len(found) == 2
 
 
 def test_a_kill_while_preparing_leaves_the_old_one(

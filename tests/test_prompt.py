@@ -108,7 +108,7 @@ def test_facts_come_with_the_line_they_belong_to() -> None:
 def test_a_name_that_is_called_changes_nothing() -> None:
     character = QUAY.characters["ada"]
     for line in ("You are a fool.", "You are a fool, Ada!", "Harbour master, you are a fool"):
-        assert recall_examples(character, line)[0].line == "You are a fool."
+        assert recall_examples(character, character.examples, line)[0].line == "You are a fool."
 
 
 def test_deeds_are_those_that_can_be_done_here() -> None:

@@ -16,7 +16,7 @@ from finetune.evaluate.controls import shuffled_stage
 from finetune.evaluate.measures import OUTSIDE, REFERENCE
 from finetune.evaluate.outcomes import Line, Outcome
 from finetune.evaluate.subject import Subject
-from finetune.examples import Misfit, Staged, asker_id, stage_record, state_before
+from finetune.examples import Misfit, Staged, asker_id, hiding, stage_record, state_before
 from finetune.records import NONE, Record, Stage
 from npcserver.engines.base import Engine
 from npcserver.prompt import PromptBuilder
@@ -84,10 +84,7 @@ class _Asking:
         staged = self._stages[stage]
         if self._subject.shuffled:
             staged = shuffled_stage(staged, list(self._stages.values()))
-        loaded = staged.loaded()
-        sheet = loaded.characters[npc]
-        shown = [example for example in sheet.examples if example.line not in hidden]
-        loaded.characters[npc] = sheet.model_copy(update={"examples": shown})
+        loaded = hiding(staged.loaded(), npc, hidden)
         rules = self._subject.rules
         return PromptBuilder(loaded, npc, rules.prompt_tokens, rules.history())
 

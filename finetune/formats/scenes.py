@@ -1,54 +1,18 @@
 """A scene of ours: the examples of its characters, and the dialogues beside it.
 
-`dialogues/*.jsonl` holds one conversation a line, with one character (`npc`) in it:
-
-    {"npc": "hessa", "player": "Kit", "turns": [
-      {"says": "Can you take me across tonight?"},
-      {"reply": "Not on that rope.", "emotion": "worried", "action": "shake_head"},
-      {"happens": "The east rope snaps."},
-      {"says": "What was that?", "by": "Ferdi"},
-      {"reply": "Our way home.", "emotion": "sad"}]}
+How dialogues are written says `npcserver.dialogues`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import jsonschema
-from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
-from finetune.formats.base import Faults, Read, json_lines, validated
-from finetune.records import NONE, PLAYER, Act, Conversation, Name, Persona, Stage, Turn, Words
+from finetune.formats.base import Faults, Read
+from finetune.records import NONE, PLAYER, Act, Conversation, Persona, Stage, Turn
+from npcserver.dialogues import STRANGER, Dialogue, Line, Written, speaker
 from npcserver.errors import SceneError
-from npcserver.fields import Id
 from npcserver.library import LoadedScene, load_scene
-from npcserver.sheets import Example, target_ids
-
-STRANGER = {"en": "Stranger", "zh": "来客"}
-
-
-class _Line(BaseModel):
-    """One turn, as a writer writes it: exactly one of `says`, `happens` and `reply`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    says: Words | None = None
-    by: Name | None = None
-    happens: Words | None = None
-    reply: Words | None = None
-    emotion: Id | None = None
-    action: Id | None = None
-    target: str | None = None
-    args: dict[str, Any] = {}
-
-
-class _Dialogue(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    npc: Id
-    player: Name | None = None
-    turns: list[_Line] = Field(min_length=2)
+from npcserver.sheets import Example
 
 
 def read(path: Path, faults: Faults) -> Read:
@@ -70,11 +34,8 @@ def read(path: Path, faults: Faults) -> Read:
                 source=source,
                 hidden=[example.line],
             )
-    for file in sorted((path / "dialogues").glob("*.jsonl")):
-        for source, value in json_lines(file, faults):
-            dialogue = validated(_Dialogue, value, source, faults)
-            if dialogue is not None:
-                yield from _converse(loaded, stage, dialogue, source, faults)
+    for written in loaded.dialogues:
+        yield _converse(loaded, stage, written)
 
 
 def _example_lines(file: Path) -> list[int]:
@@ -88,7 +49,8 @@ def stage_of(loaded: LoadedScene) -> Stage:
     sheets = {
         npc: Persona(**dict(sheet) | {"hides": []}) for npc, sheet in loaded.characters.items()
     }
-    return Stage(scene=loaded.scene, characters=sheets)
+    begun = {npc: list(examples) for npc, examples in loaded.beginnings.items() if examples}
+    return Stage(scene=loaded.scene, characters=sheets, beginnings=begun)
 
 
 def _example(loaded: LoadedScene, npc: str, example: Example, source: str) -> list[Turn]:
@@ -111,80 +73,34 @@ def _example(loaded: LoadedScene, npc: str, example: Example, source: str) -> li
     return [asked, answer]
 
 
-def _converse(
-    loaded: LoadedScene, stage: Stage, dialogue: _Dialogue, source: str, faults: Faults
-) -> Iterator[Conversation]:
-    if dialogue.npc not in loaded.characters:
-        faults.add(source, f"npc: there is no {dialogue.npc!r} in the cast")
-        return
+def _converse(loaded: LoadedScene, stage: Stage, written: Written) -> Conversation:
+    dialogue, source = written.dialogue, written.source
     player = dialogue.player or STRANGER[loaded.scene.language]
-    if all(line.reply is None for line in dialogue.turns):
-        faults.add(source, f"turns: {dialogue.npc} says nothing; a reply is wanted")
-        return
-    if _speaker(loaded, player) == dialogue.npc:
-        faults.add(source, f"player: {player} is the character; name somebody else")
-        return
-    turns = []
-    for number, line in enumerate(dialogue.turns):
-        told = _fault(loaded, dialogue.npc, line)
-        if told:
-            faults.add(source, f"turns.{number}: {told}")
-            return
-        turns.append(_turn(loaded, dialogue.npc, player, line, source))
-    yield Conversation(stage=stage, turns=turns, dataset="dialogue", source=source)
+    turns = [_turn(loaded, dialogue, player, line, source) for line in dialogue.turns]
+    begun = dialogue.beginning
+    return Conversation(
+        stage=stage,
+        turns=turns,
+        dataset="dialogue",
+        source=source,
+        hidden=[begun.line] if begun else [],
+    )
 
 
-def _turn(loaded: LoadedScene, npc: str, player: str, line: _Line, source: str) -> Turn:
+def _turn(loaded: LoadedScene, dialogue: Dialogue, player: str, line: Line, source: str) -> Turn:
     if line.happens:
         return Turn(text=line.happens, spoken=False, source=source)
     if line.says:
         by = line.by or player
-        return Turn(speaker=_speaker(loaded, by), name=by, text=line.says, source=source)
+        who = speaker(loaded.characters, by) or PLAYER
+        return Turn(speaker=who, name=by, text=line.says, source=source)
     assert line.reply
     act = Act(name=line.action, target=line.target, args=line.args) if line.action else NONE
     return Turn(
-        speaker=npc,
-        name=loaded.characters[npc].name,
+        speaker=dialogue.npc,
+        name=loaded.characters[dialogue.npc].name,
         text=line.reply,
         emotion=line.emotion,
         action=act,
         source=source,
     )
-
-
-def _speaker(loaded: LoadedScene, name: str) -> str:
-    """The id of a character of that name, else a player's."""
-    return next((npc for npc, sheet in loaded.characters.items() if sheet.name == name), PLAYER)
-
-
-def _fault(loaded: LoadedScene, npc: str, line: _Line) -> str | None:
-    """What is wrong with a turn, if anything."""
-    if sum(text is not None for text in (line.says, line.happens, line.reply)) != 1:
-        return "has exactly one of says, happens and reply"
-    if line.by is not None and (line.says is None or _speaker(loaded, line.by) == npc):
-        return "by: says who else says the words"
-    if line.reply is None:
-        slots = (line.emotion, line.action, line.target, line.args or None)
-        return "only a reply has an emotion or action" if any(slots) else None
-    if line.emotion not in loaded.scene.emotions:
-        return f"emotion: one of {', '.join(loaded.scene.emotions)} is wanted"
-    if line.action is None:
-        aimed = line.target is not None or line.args
-        return "action: is missing; a target or args belong to an action" if aimed else None
-    return _action_fault(loaded, npc, line)
-
-
-def _action_fault(loaded: LoadedScene, npc: str, line: _Line) -> str | None:
-    assert line.action
-    allowed = loaded.characters[npc].actions
-    if line.action not in allowed:
-        return f"action: {npc} can do {', '.join(allowed) or 'nothing'}"
-    action = loaded.scene.actions[line.action]
-    if action.target in ("none", "player"):
-        if line.target is not None:
-            return f"target: a target of kind {action.target} is not written"
-    elif line.target not in target_ids(action, loaded.scene):
-        return f"target: is not a declared {action.target} for this action"
-    for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(line.args):
-        return f"args: {error.message}"
-    return None

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from npcserver.engines.base import Decision, EngineStatus, Piece, Prompt, Sampling, Usage
 from npcserver.errors import EngineError
 from npcserver.library import LoadedScene
-from npcserver.prompt import PromptBuilder, recall_examples
+from npcserver.prompt import PromptBuilder
 from npcserver.sheets import Example
 
 SURE = 0.9
@@ -93,8 +93,8 @@ def _newest_line(prompt: Prompt, builder: PromptBuilder) -> tuple[str, str]:
 
 
 def _fitting(builder: PromptBuilder, line: str, turn: int) -> Example:
-    examples = builder.character.examples
-    return next(iter(recall_examples(builder.character, line)), examples[turn % len(examples)])
+    examples = builder.examples
+    return next(iter(builder.recalled_examples(line)), examples[turn % len(examples)])
 
 
 def _tokens(prompt: Prompt) -> int:

@@ -1,0 +1,181 @@
+"""Dialogues that a writer puts beside a scene, and how they begin.
+
+`dialogues/*.jsonl` holds one conversation a line, with one character (`npc`) in it:
+
+    {"npc": "hessa", "player": "Kit", "turns": [
+      {"says": "Can you take me across tonight?"},
+      {"reply": "Not on that rope.", "emotion": "worried", "action": "shake_head"},
+      {"happens": "The east rope snaps."},
+      {"says": "What was that?", "by": "Ferdi"},
+      {"reply": "Our way home.", "emotion": "sad"}]}
+
+How one begins is an example like those on the sheet, recalled when a player says something alike.
+`finetune` learns from all of it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jsonschema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from npcserver.fields import Id
+from npcserver.sheets import Character, Example, Scene, target_ids
+
+STRANGER = {"en": "Stranger", "zh": "来客"}
+"""Who speaks to the character where a dialogue names nobody."""
+Words = Annotated[str, Field(min_length=1, max_length=4000)]
+Name = Annotated[str, Field(min_length=1, max_length=60)]
+
+
+class Line(BaseModel):
+    """One turn, as a writer writes it: exactly one of `says`, `happens` and `reply`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    says: Words | None = None
+    by: Name | None = None
+    happens: Words | None = None
+    reply: Words | None = None
+    emotion: Id | None = None
+    action: Id | None = None
+    target: str | None = None
+    args: dict[str, Any] = {}
+
+
+class Dialogue(BaseModel):
+    """One conversation with a character."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    npc: Id
+    player: Name | None = None
+    turns: list[Line] = Field(min_length=2)
+
+    @property
+    def beginning(self) -> Example | None:
+        """Its first line and the reply, where they make sense by themselves to anybody."""
+        line, answer = self.turns[0], self.turns[1]
+        if line.says is None or line.by is not None or answer.reply is None:
+            return None
+        if self.player is not None and self.player in answer.reply:
+            return None
+        assert answer.emotion is not None
+        return Example.model_construct(
+            line=line.says,
+            reply=answer.reply,
+            emotion=answer.emotion,
+            action=answer.action,
+            target=answer.target,
+            args=answer.args,
+        )
+
+
+class Written(NamedTuple):
+    """A dialogue, and the file and line where it stands."""
+
+    source: str
+    dialogue: Dialogue
+
+
+def read(
+    folder: Path, scene: Scene, characters: Mapping[str, Character]
+) -> tuple[list[Written], list[str]]:
+    """The dialogues in a folder, and what is wrong with the others, as `file:line: what`."""
+    found: list[Written] = []
+    faults: list[str] = []
+    for file in sorted(folder.glob("*.jsonl")):
+        try:
+            lines = file.read_text(encoding="utf-8-sig").split("\n")
+        except UnicodeDecodeError:
+            faults.append(f"{file}:1: is not UTF-8; save the file as UTF-8")
+            continue
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            source = f"{file}:{number}"
+            told = _parsed(line)
+            if isinstance(told, Dialogue):
+                wrong = next(_wrong(told, scene, characters), None)
+                if wrong is None:
+                    found.append(Written(source, told))
+                    continue
+                told = wrong
+            faults.append(f"{source}: {told}")
+    return found, faults
+
+
+def beginnings(dialogues: Sequence[Written], npc: str) -> list[Example]:
+    """How a character's dialogues begin, as examples."""
+    begun = (each.dialogue.beginning for each in dialogues if each.dialogue.npc == npc)
+    return [example for example in begun if example is not None]
+
+
+def speaker(characters: Mapping[str, Character], name: str) -> str | None:
+    """The id of a character of that name; None for a player's."""
+    return next((npc for npc, sheet in characters.items() if sheet.name == name), None)
+
+
+def _parsed(line: str) -> Dialogue | str:
+    """A line as a dialogue, or what is wrong with it."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {error}"
+    if not isinstance(value, dict):
+        return f"is a JSON {type(value).__name__}; one object a line is wanted"
+    try:
+        return Dialogue.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _wrong(dialogue: Dialogue, scene: Scene, characters: Mapping[str, Character]) -> Iterator[str]:
+    """What the scene does not allow."""
+    npc = dialogue.npc
+    if npc not in characters:
+        yield f"npc: there is no {npc!r} in the cast"
+        return
+    if all(line.reply is None for line in dialogue.turns):
+        yield f"turns: {npc} says nothing; a reply is wanted"
+    if dialogue.player == characters[npc].name:
+        yield f"player: {dialogue.player} is the character; name somebody else"
+    for number, line in enumerate(dialogue.turns):
+        for wrong in _wrong_line(line, scene, characters[npc], npc):
+            yield f"turns.{number}: {wrong}"
+
+
+def _wrong_line(line: Line, scene: Scene, sheet: Character, npc: str) -> Iterator[str]:
+    if sum(text is not None for text in (line.says, line.happens, line.reply)) != 1:
+        yield "has exactly one of says, happens and reply"
+        return
+    if line.by is not None and (line.says is None or line.by == sheet.name):
+        yield "by: says who else says the words"
+    if line.reply is None:
+        if line.emotion or line.action or line.target or line.args:
+            yield "only a reply has an emotion or action"
+        return
+    if line.emotion not in scene.emotions:
+        yield f"emotion: one of {', '.join(scene.emotions)} is wanted"
+    if line.action is not None:
+        yield from _wrong_action(line, line.action, scene, sheet, npc)
+    elif line.target is not None or line.args:
+        yield "action: is missing; a target or args belong to an action"
+
+
+def _wrong_action(line: Line, name: str, scene: Scene, sheet: Character, npc: str) -> Iterator[str]:
+    if name not in sheet.actions:
+        yield f"action: {npc} can do {', '.join(sheet.actions) or 'nothing'}"
+        return
+    action = scene.actions[name]
+    if action.target in ("none", "player"):
+        if line.target is not None:
+            yield f"target: a target of kind {action.target} is not written"
+    elif line.target not in target_ids(action, scene):
+        yield f"target: is not a declared {action.target} for this action"
+    for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(line.args):
+        yield f"args: {error.message}"
