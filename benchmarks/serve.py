@@ -64,7 +64,11 @@ def server(*, words_only: bool = False) -> Iterator[tuple[str, int]]:
         if words_only:
             command = [sys.executable, str(HERE / "words_only.py"), "--tokens", str(TOKENS)]
         command += ["--port", "0", "--data", data, "--scenes", str(HERE.parent / "scenes")]
-        limits = {"NPCSERVER_CONNECTIONS_PER_ADDRESS": "9999", "NPCSERVER_INSTANCES": "999"}
+        limits = {
+            "NPCSERVER_CONNECTIONS_PER_ADDRESS": "9999",
+            "NPCSERVER_INSTANCES": "999",
+            "NPCSERVER_WRITTEN_ANSWERS": "false",  # the model is measured, not a look-up
+        }
         process = subprocess.Popen(  # noqa: S603
             command, stdout=subprocess.PIPE, text=True, env=os.environ | limits
         )

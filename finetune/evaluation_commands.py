@@ -101,6 +101,9 @@ def evaluate(
     most: Annotated[
         int | None, typer.Option(min=1, help="Cases of each suite at most, drawn by the seed.")
     ] = None,
+    written: Annotated[
+        bool, typer.Option("--written", help="Say writers' answers too, as `serve` does.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Measure how good characters are; every number with its interval and the words behind it.
@@ -130,6 +133,7 @@ def evaluate(
             "model": model,
             "adapter": adapter,
             "remote_urls": remote_url or None,
+            "written_answers": written,
             "seed": seed,
         }
         with _bars() as tell:

@@ -4,9 +4,12 @@ Rules only: what was asked is matched as examples are recalled, conditions must 
 hears a line twice. The model's scores choose among what fits (turn.py). Does no I/O.
 """
 
+import hashlib
+
 from npcserver import knowledge, relevance
 from npcserver.plot import Line
 from npcserver.prompt import FUNCTION_WORDS, SHOWN_EXAMPLES, Deed, PromptBuilder
+from npcserver.sheets import Example
 from npcserver.state import SceneState, deed_words
 from npcserver.story import Situation
 
@@ -42,6 +45,38 @@ def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) 
             fits.append(line)
     fits += [line for line in possible if not line.asked]
     return sorted(fits, key=lambda line: not line.always)[:MOST_WEIGHED]
+
+
+def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str) -> Line | None:
+    """What a writer had the character answer to the very line that a player says now.
+
+    An example's reply, then, that the player has not heard yet and whose deed can be done.
+    """
+    asked, body = state.happening(number), state.bodies.get(asker)
+    if asked is None or not asked.spoken or body is None or body.npc:
+        return None
+    about = builder.about(asked.text)
+    alike = (each for each in builder.examples if relevance.is_same(about, each.line))
+    fresh = (line for line in map(_as_line, alike) if not state.story.has_heard(asker, line.id))
+    deeds = builder.deeds(state, asker)
+    return next((line for line in fresh if _can_do(line, state, deeds, asker)), None)
+
+
+def _can_do(line: Line, state: SceneState, deeds: list[Deed], asker: str) -> bool:
+    deed = deed_of(state, line, asker)
+    return deed is None or deed in deeds
+
+
+def _as_line(example: Example) -> Line:
+    digest = hashlib.sha256(f"{example.line}\n{example.reply}".encode()).hexdigest()
+    return Line.model_construct(
+        id=f"example_{digest[:12]}",
+        says=example.reply,
+        emotion=example.emotion,
+        action=example.action,
+        target=example.target,
+        args=example.args,
+    )
 
 
 def _may_say(builder: PromptBuilder, state: SceneState, line: Line, at: Situation) -> bool:

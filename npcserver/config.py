@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         description="What a line may recall of what its prompt no longer holds, in "
         "tokens; 0: nothing.",
     )
+    written_answers: bool = Field(
+        True,
+        description="Whether a line that a writer answered, on a sheet or at the start of a "
+        "dialogue, is answered in the writer's words, once to each player.",
+    )
     temperature: float = Field(0.35, ge=0, le=2, description="How freely words are drawn; 0: not.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")
     cache_gb: Annotated[int, Field(ge=1)] | None = Field(

@@ -35,6 +35,7 @@ class Rules:
         waiting: turns that may wait for one character.
         prompt_tokens: the longest prompt.
         recall_tokens: what a line may recall of what is older than its prompt; 0: nothing.
+        recite: whether a line that a writer answered is answered in the writer's words.
         history: past happenings a prompt may hold; asked anew, as models change.
         admission: the way to the engine, one for all scenes.
     """
@@ -43,6 +44,7 @@ class Rules:
     waiting: int = 4
     prompt_tokens: int = 1200
     recall_tokens: int = 0
+    recite: bool = False
     history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
     admission: Admission = field(default_factory=lambda: Admission(lambda: None))
@@ -298,6 +300,7 @@ class Floor:
             asker=turn.asker,
             sampling=sampling,
             foreseen=foreseen,
+            recite=self._rules.recite,
             is_late=lambda: loop.time() > turn.wrap_up_at,
         )
         async with aclosing(parts):  # type: ignore[type-var]

@@ -309,6 +309,7 @@ def rules(settings: Settings, history: Callable[[], int], admission: Admission) 
         waiting=settings.waiting_turns,
         prompt_tokens=settings.prompt_tokens,
         recall_tokens=settings.recall_tokens,
+        recite=settings.written_answers,
         history=history,
         sampling=Sampling(
             max_tokens=settings.reply_tokens,

@@ -19,6 +19,11 @@ _SAME = {"hi": "hello", "hey": "hello", "bye": "goodbye", "thanks": "thank"}
 LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""
+SAME_SHARE = 0.8
+"""Of all terms of two lines, how many both must have to be the same line."""
+_DENIAL = re.compile(
+    r"\b(?:not?|never|nobody|nothing|none|nor)\b|n['’]t\b|[不没未别勿]", re.IGNORECASE
+)
 _ENGLISH = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
@@ -48,6 +53,21 @@ def terms(text: str) -> frozenset[str]:
 def meaning(text: str) -> frozenset[str]:
     """The terms of a text that carry meaning."""
     return terms(text) - _STOP
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two lines say the same in all but a word, and neither denies what the other says."""
+    mine, theirs = terms(one), terms(other)
+    shared = len(mine & theirs)
+    return (
+        shared > 0
+        and shared >= SAME_SHARE * len(mine | theirs)
+        and _denials(one) == _denials(other)
+    )
+
+
+def _denials(text: str) -> int:
+    return len(_DENIAL.findall(text))
 
 
 def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:

@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from npcserver import authored
+from npcserver import authored, notes
 from npcserver.engines.base import Engine, Piece, Prompt, Sampling, Usage
 from npcserver.guard import Guard, Sentences
 from npcserver.plot import Line
@@ -115,19 +115,23 @@ async def play(
     asker: str,
     sampling: Sampling,
     foreseen: Intent | None = None,
+    recite: bool = False,
     is_late: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Part]:
     """Answer happening number `line`, said by `asker`.
 
     Args:
         foreseen: what was decided while the line was typed; of no use if it was typed on.
+        recite: whether a line that a writer answered is answered in those words, unless there is
+            more to say: something the line brought to mind, or that stands beside it.
         is_late: asked at the end of each sentence; once it is, that was the last one.
 
     Raises:
         EngineError: the engine could not go on; what was yielded until then stands.
     """
     names = [body.name for body in state.bodies.values()] + [builder.wording.stranger]
-    prompt = builder.build(state, line)
+    reading = builder.read(state, state.happening(line))
+    prompt = reading.prompt
     guard = Guard(names)
 
     def words(emotion: str, deed: Deed | None) -> AsyncGenerator[Piece, None]:
@@ -144,6 +148,12 @@ async def play(
             async for part in _recite(state, written, feeling, asker):
                 yield part
             return
+    has_more = reading.memories or reading.beside != notes.NONE
+    answer = authored.answered(builder, state, line, asker) if recite and not has_more else None
+    if answer is not None:
+        async for part in _recite(state, answer, None, asker):
+            yield part
+        return
     if foreseen is not None:
         yield foreseen.feeling
         if foreseen.doing is not None:
@@ -187,11 +197,14 @@ async def _choose(
 
 
 async def _recite(
-    state: SceneState, line: Line, feeling: Feeling, asker: str
+    state: SceneState, line: Line, feeling: Feeling | None, asker: str
 ) -> AsyncIterator[Part]:
     """Say a writer's line, word by word as any other; it is no one else's, whoever is named."""
     yield Authored(line.id)
-    yield feeling if line.emotion is None else Feeling(line.emotion, {line.emotion: 1.0})
+    if line.emotion is not None:
+        feeling = Feeling(line.emotion, {line.emotion: 1.0})
+    if feeling is not None:
+        yield feeling
     if deed := authored.deed_of(state, line, asker):
         yield Doing(deed.action, deed.target, deed.args, {deed.action: 1.0})
 

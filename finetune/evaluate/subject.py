@@ -109,5 +109,6 @@ def here(
         "sampling": {k: list(v) if isinstance(v, tuple) else v for k, v in sampling.items()},
         "history_lines": rules.history(),
         "prompt_tokens": rules.prompt_tokens,
+        **({"written_answers": True} if rules.recite else {}),
     }
     return Subject(whole, Here(alone, seeded), seeded, alone, likelihood, shuffled, key)
