@@ -68,14 +68,14 @@ def without_answers(
 
     How a dialogue begins is an example to the others; what is measured with must be none.
     """
-    held_out: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    held_out: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for part in ("dev", "test", "unseen"):
         for record in parts[part]:
-            held_out[record.stage, record.character].add((record.line, record.reply))
+            held_out[record.stage, record.character].add(record.reply)
     shown = {}
     for name, stage in stages.items():
         begun = {
-            npc: [each for each in examples if (each.line, each.reply) not in held_out[name, npc]]
+            npc: [each for each in examples if each.reply not in held_out[name, npc]]
             for npc, examples in stage.beginnings.items()
         }
         shown[name] = Stage(scene=stage.scene, characters=stage.characters, beginnings=begun)

@@ -68,7 +68,7 @@ def _can_do(line: Line, state: SceneState, deeds: list[Deed], asker: str) -> boo
 
 
 def _as_line(example: Example) -> Line:
-    digest = hashlib.sha256(f"{example.line}\n{example.reply}".encode()).hexdigest()
+    digest = hashlib.sha256(example.reply.encode()).hexdigest()
     return Line.model_construct(
         id=f"example_{digest[:12]}",
         says=example.reply,

@@ -9,8 +9,8 @@
       {"says": "What was that?", "by": "Ferdi"},
       {"reply": "Our way home.", "emotion": "sad"}]}
 
-How one begins is an example like those on the sheet, recalled when a player says something alike.
-`finetune` learns from all of it.
+How one begins is an example like those on the sheet, recalled when a player says something alike:
+the first line, or what its `also` lists as other wordings. `finetune` learns from all of it.
 """
 
 import json
@@ -36,6 +36,7 @@ class Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     says: Words | None = None
+    also: list[Words] = Field(default=[], max_length=32)
     by: Name | None = None
     happens: Words | None = None
     reply: Words | None = None
@@ -55,22 +56,28 @@ class Dialogue(BaseModel):
     turns: list[Line] = Field(min_length=2)
 
     @property
-    def beginning(self) -> Example | None:
-        """Its first line and the reply, where they make sense by themselves to anybody."""
+    def wordings(self) -> list[str]:
+        """In which words it begins; none where what it begins with makes no sense by itself."""
         line, answer = self.turns[0], self.turns[1]
         if line.says is None or line.by is not None or answer.reply is None:
-            return None
+            return []
         if self.player is not None and self.player in answer.reply:
-            return None
-        assert answer.emotion is not None
-        return Example.model_construct(
-            line=line.says,
-            reply=answer.reply,
-            emotion=answer.emotion,
-            action=answer.action,
-            target=answer.target,
-            args=answer.args,
-        )
+            return []
+        return [line.says, *line.also]
+
+    @property
+    def beginnings(self) -> Iterator[Example]:
+        """How it begins, as an example for each of its wordings."""
+        answer = self.turns[1]
+        for line in self.wordings:
+            yield Example.model_construct(
+                line=line,
+                reply=answer.reply,
+                emotion=answer.emotion,
+                action=answer.action,
+                target=answer.target,
+                args=answer.args,
+            )
 
 
 class Written(NamedTuple):
@@ -95,27 +102,31 @@ def read(
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            source = f"{file}:{number}"
-            told = _parsed(line)
+            told = _read(line, scene, characters)
             if isinstance(told, Dialogue):
-                wrong = next(_wrong(told, scene, characters), None)
-                if wrong is None:
-                    found.append(Written(source, told))
-                    continue
-                told = wrong
-            faults.append(f"{source}: {told}")
+                found.append(Written(f"{file}:{number}", told))
+            else:
+                faults.append(f"{file}:{number}: {told}")
     return found, faults
 
 
 def beginnings(dialogues: Sequence[Written], npc: str) -> list[Example]:
     """How a character's dialogues begin, as examples."""
-    begun = (each.dialogue.beginning for each in dialogues if each.dialogue.npc == npc)
-    return [example for example in begun if example is not None]
+    own = (each.dialogue for each in dialogues if each.dialogue.npc == npc)
+    return [example for dialogue in own for example in dialogue.beginnings]
 
 
 def speaker(characters: Mapping[str, Character], name: str) -> str | None:
     """The id of a character of that name; None for a player's."""
     return next((npc for npc, sheet in characters.items() if sheet.name == name), None)
+
+
+def _read(line: str, scene: Scene, characters: Mapping[str, Character]) -> Dialogue | str:
+    """A line as a dialogue that the scene can play, or what is wrong with it."""
+    told = _parsed(line)
+    if isinstance(told, str):
+        return told
+    return next(_wrong(told, scene, characters), None) or told
 
 
 def _parsed(line: str) -> Dialogue | str:
@@ -153,6 +164,8 @@ def _wrong_line(line: Line, scene: Scene, sheet: Character, npc: str) -> Iterato
     if sum(text is not None for text in (line.says, line.happens, line.reply)) != 1:
         yield "has exactly one of says, happens and reply"
         return
+    if line.also and line.says is None:
+        yield "also: is for other wordings of what somebody says"
     if line.by is not None and (line.says is None or line.by == sheet.name):
         yield "by: says who else says the words"
     if line.reply is None:

@@ -19,6 +19,10 @@ _SAME = {"hi": "hello", "hey": "hello", "bye": "goodbye", "thanks": "thank"}
 LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""
+_FILLERS = frozenset(
+    """a am an and are do does did is just now oh ok okay please really so the then there to
+    well""".split()
+)
 SAME_SHARE = 0.8
 """Of all terms of two lines, how many both must have to be the same line."""
 _DENIAL = re.compile(
@@ -56,8 +60,11 @@ def meaning(text: str) -> frozenset[str]:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two lines say the same in all but a word, and neither denies what the other says."""
-    mine, theirs = terms(one), terms(other)
+    """Whether two lines say the same in all but a word, and neither denies what the other says.
+
+    Words that change nothing are not counted: `So what's your name, please?`
+    """
+    mine, theirs = (terms(text) - _FILLERS or terms(text) for text in (one, other))
     shared = len(mine & theirs)
     return (
         shared > 0

@@ -75,7 +75,8 @@ def test_where_there_is_more_to_tell_the_character_finds_words() -> None:
     [
         ("Hi!", "hello"),
         ("can you take me across", "Can you take me across tonight?"),
-        ("Who are you?", "who are you"),
+        ("Who are you?", "So who are you, please?"),
+        ("What's your name?", "what is your name"),
         ("你是谁？", "你是谁"),
     ],
 )

@@ -39,6 +39,14 @@ def test_what_a_dialogue_begins_with_is_recalled_for_a_line_like_it(tmp_path: Pa
     assert "Not in this fog." not in drafted(loaded, "Hello.")
 
 
+def test_other_wordings_recall_it_too(tmp_path: Path) -> None:
+    asked = HELLO | {"also": ["Is the ferry running?"]}
+    loaded = quay(tmp_path, {"npc": "ada", "turns": [asked, REPLY]})
+    assert "Not in this fog." in drafted(loaded, "Is your ferry running?")
+    with pytest.raises(SceneError, match=r"talk.jsonl:1: turns.1: also: is for other wordings"):
+        quay(tmp_path / "x", {"npc": "ada", "turns": [HELLO, REPLY | {"also": ["No."]}]})
+
+
 def test_the_sheet_stays_as_it_is(tmp_path: Path) -> None:
     loaded = quay(tmp_path, {"npc": "ada", "turns": [HELLO, REPLY]})
     assert loaded.characters == QUAY.characters

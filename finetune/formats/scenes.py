@@ -77,13 +77,12 @@ def _converse(loaded: LoadedScene, stage: Stage, written: Written) -> Conversati
     dialogue, source = written.dialogue, written.source
     player = dialogue.player or STRANGER[loaded.scene.language]
     turns = [_turn(loaded, dialogue, player, line, source) for line in dialogue.turns]
-    begun = dialogue.beginning
     return Conversation(
         stage=stage,
         turns=turns,
         dataset="dialogue",
         source=source,
-        hidden=[begun.line] if begun else [],
+        hidden=dialogue.wordings,
     )
 
 
