@@ -7,8 +7,9 @@ hears a line twice. The model's scores choose among what fits (turn.py). Does no
 import hashlib
 
 from npcserver import knowledge, relevance
+from npcserver.answers import FUNCTION_WORDS
 from npcserver.plot import Line
-from npcserver.prompt import FUNCTION_WORDS, SHOWN_EXAMPLES, Deed, PromptBuilder
+from npcserver.prompt import SHOWN_EXAMPLES, Deed, PromptBuilder
 from npcserver.sheets import Example
 from npcserver.state import SceneState, deed_words
 from npcserver.story import Situation
@@ -32,7 +33,7 @@ def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) 
     if not possible:
         return []
     wordings = [(words, line) for line in possible for words in line.asked]
-    examples = [example.line for example in builder.examples]
+    examples = [example.line for example in builder.answers.examples]
     about = builder.about(asked.text) if asked.spoken else ""
     ranked = relevance.rank(
         about, [*(words for words, _ in wordings), *examples], function_words=FUNCTION_WORDS
@@ -55,9 +56,8 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
     asked, body = state.happening(number), state.bodies.get(asker)
     if asked is None or not asked.spoken or body is None or body.npc:
         return None
-    about = builder.about(asked.text)
-    alike = (each for each in builder.examples if relevance.is_same(about, each.line))
-    fresh = (line for line in map(_as_line, alike) if not state.story.has_heard(asker, line.id))
+    written = map(_as_line, builder.answers.to(builder.about(asked.text)))
+    fresh = (line for line in written if not state.story.has_heard(asker, line.id))
     deeds = builder.deeds(state, asker)
     return next((line for line in fresh if _can_do(line, state, deeds, asker)), None)
 
@@ -92,9 +92,9 @@ def stand_in(builder: PromptBuilder, state: SceneState, number: int) -> str:
     It is a reply to something like the player's line that the prompt doesn't show, so that neither
     side has been read before.
     """
-    examples = builder.examples
+    examples = builder.answers.examples
     text = next((past.text for past in state.happenings if past.number == number), "")
-    recalled = builder.recalled_examples(text)
+    recalled = builder.answers.like(builder.about(text))
     shown = [*examples[:SHOWN_EXAMPLES], *recalled[:1]]
     hidden = [example for example in (*recalled, *examples) if example not in shown]
     return (hidden or examples)[0].reply

@@ -8,12 +8,14 @@ nothing of live scenes or engines.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
 from npcserver import dialogues, documents, lorebook, plotting
+from npcserver.answers import Answers
 from npcserver.dialogues import Written
 from npcserver.documents import Document, validate
 from npcserver.documents import known as _known
@@ -37,9 +39,13 @@ class LoadedScene:
     beginnings: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     """How each character's dialogues begin: examples beside those on the sheet."""
 
-    def examples(self, npc: str) -> list[Example]:
+    @cached_property
+    def answers(self) -> Mapping[str, Answers]:
         """Everything that may be recalled for a line said to a character, the sheet's first."""
-        return [*self.characters[npc].examples, *self.beginnings.get(npc, ())]
+        return {
+            npc: Answers([*sheet.examples, *self.beginnings.get(npc, ())])
+            for npc, sheet in self.characters.items()
+        }
 
 
 def load_scenes(folder: Path) -> dict[str, LoadedScene]:

@@ -46,8 +46,6 @@ PROMPT_VERSION = 4
 SHOWN_EXAMPLES = 3
 """Examples that every prompt of a character shows; the first ones in the file."""
 RECALLED_FACTS = 1
-FUNCTION_WORDS = 0.2
-"""What `who`, `you` and the like weigh when an example's line is compared with a player's."""
 MAX_DEEDS = 32
 """At most this many things to do are scored in a turn."""
 
@@ -102,16 +100,6 @@ class Reading:
     beside: Notes
 
 
-def recall_examples(character: Character, examples: Sequence[Example], line: str) -> list[Example]:
-    """The examples that fit a line, best first: those put alike, then those about the same."""
-    line = _without_names(character, line)
-    asked = [example.line for example in examples]
-    whole = [f"{example.line} {example.reply}" for example in examples]
-    alike = relevance.rank(line, asked, function_words=FUNCTION_WORDS)
-    order = dict.fromkeys([*alike, *relevance.rank(line, whole)])
-    return [examples[index] for index in order]
-
-
 def _without_names(character: Character, line: str) -> str:
     """A line without the names of whom it is said to, who need not be reminded of themselves."""
     names = {character.name, *character.name.split(), *character.aliases}
@@ -137,7 +125,7 @@ class PromptBuilder:
         self.loaded = loaded
         self.npc = npc
         self.character: Character = loaded.characters[npc]
-        self.examples: Sequence[Example] = loaded.examples(npc)
+        self.answers = loaded.answers[npc]
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
         self._recall = recall
@@ -335,11 +323,7 @@ class PromptBuilder:
         """The example that fits a line best, and which of the facts belong to it."""
         about = _without_names(self.character, text)
         ranked = relevance.rank(about, facts)[:RECALLED_FACTS]
-        return next(iter(self.recalled_examples(text)), None), [facts[i] for i in ranked]
-
-    def recalled_examples(self, text: str) -> list[Example]:
-        """The examples that fit a line said to the character, best first."""
-        return recall_examples(self.character, self.examples, text)
+        return next(iter(self.answers.like(about)), None), [facts[i] for i in ranked]
 
     def _own(self, past: Happening) -> str:
         return self._answer(

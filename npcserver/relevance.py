@@ -5,7 +5,7 @@ English words and Chinese character pairs alike. Knows nothing of models or scen
 
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -43,7 +43,7 @@ def _stem(word: str) -> str:
     return word
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=65536)
 def terms(text: str) -> frozenset[str]:
     """The terms of a text: stemmed English words and Chinese character pairs."""
     found = {_stem(word) for word in _ENGLISH.findall(text.lower())}
@@ -57,6 +57,58 @@ def terms(text: str) -> frozenset[str]:
 def meaning(text: str) -> frozenset[str]:
     """The terms of a text that carry meaning."""
     return terms(text) - _STOP
+
+
+class Index:
+    """Texts that many queries are compared with; each looks only at those that share a term."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Args: texts: named by their place in all that is found."""
+        self._texts = texts
+        self._bags = [terms(text) for text in texts]
+        self._holding: defaultdict[str, list[int]] = defaultdict(list)
+        for index, bag in enumerate(self._bags):
+            for term in bag:
+                self._holding[term].append(index)
+
+    def rank(self, query: str, *, function_words: float = 0.0) -> list[int]:
+        """The texts that share a term with `query`, best first; see `rank`."""
+        wanted = {term: self._weight(term, function_words) for term in sorted(terms(query))}
+        shared: defaultdict[int, float] = defaultdict(float)
+        for term, weight in wanted.items():
+            for index in self._holding.get(term, ()):
+                shared[index] += weight
+        least = LEAST_SHARE * sum(wanted.values()) if function_words else 0
+        return [
+            index
+            for _, index in sorted(
+                (-weight / math.sqrt(len(self._bags[index])), index)
+                for index, weight in shared.items()
+                if weight > least
+            )
+        ]
+
+    def same(self, query: str) -> list[int]:
+        """The texts that say the same as `query`; see `is_same`."""
+        near = {index for term in terms(query) for index in self._holding.get(term, ())}
+        return [index for index in sorted(near) if is_same(query, self._texts[index])]
+
+    def _weight(self, term: str, function_words: float) -> float:
+        rarity = math.log(1 + len(self._texts) / max(len(self._holding.get(term, ())), 1))
+        return rarity * (function_words if term in _STOP else 1)
+
+
+def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:
+    """Indexes of the `texts` that share a term with `query`, best first.
+
+    The score is the summed inverse document frequency of the shared terms over the square root of
+    the text's length in terms; ties keep the given order.
+
+    Args:
+        function_words: what words like `who` and `you` weigh; nothing, unless one looks for texts
+            that are put alike ("Who are you?") rather than about the same thing.
+    """
+    return Index(texts).rank(query, function_words=function_words)
 
 
 def is_same(one: str, other: str) -> bool:
@@ -75,33 +127,3 @@ def is_same(one: str, other: str) -> bool:
 
 def _denials(text: str) -> int:
     return len(_DENIAL.findall(text))
-
-
-def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:
-    """Indexes of the `texts` that share a term with `query`, best first.
-
-    The score is the summed inverse document frequency of the shared terms over the square root of
-    the text's length in terms; ties keep the given order.
-
-    Args:
-        function_words: what words like `who` and `you` weigh; nothing, unless one looks for texts
-            that are put alike ("Who are you?") rather than about the same thing.
-    """
-    wanted = terms(query)
-    bags = [terms(text) for text in texts]
-    frequency = Counter(term for bag in bags for term in bag)
-
-    def weight(found: frozenset[str]) -> float:
-        return sum(
-            math.log(1 + len(texts) / max(frequency[term], 1))
-            * (function_words if term in _STOP else 1)
-            for term in found
-        )
-
-    least = LEAST_SHARE * weight(wanted) if function_words else 0
-    shared = [(weight(wanted & bag), index) for index, bag in enumerate(bags)]
-    fitting = [(each, index) for each, index in shared if each > least]
-    return [
-        index
-        for _, index in sorted((-w / math.sqrt(len(bags[index])), index) for w, index in fitting)
-    ]

@@ -25,7 +25,7 @@ NPCSERVER = [
     ],
     ["engines.speech", "engines.pieces", "plot"],
     ["protocol", "config", "sheets", "relations", "models", "engines.render", "engines.vocabulary"],
-    ["dialogues", "plotting", "story", "happening"],
+    ["answers", "dialogues", "plotting", "story", "happening"],
     [
         "engines.chat",
         "engines.deciding",

@@ -13,7 +13,7 @@ from npcserver.engines.render import chatml, neutral, script
 from npcserver.explaining import explain
 from npcserver.journal import Store
 from npcserver.lorebook import Lorebook
-from npcserver.prompt import PromptBuilder, recall_examples
+from npcserver.prompt import PromptBuilder
 from npcserver.state import SceneState
 from tests.clock import run
 from tests.stage import QUAY, Player, live
@@ -106,9 +106,11 @@ def test_facts_come_with_the_line_they_belong_to() -> None:
 
 
 def test_a_name_that_is_called_changes_nothing() -> None:
-    character = QUAY.characters["ada"]
+    builder = PromptBuilder(QUAY, "ada", 2000)
     for line in ("You are a fool.", "You are a fool, Ada!", "Harbour master, you are a fool"):
-        assert recall_examples(character, character.examples, line)[0].line == "You are a fool."
+        example, _ = builder.recalled(line, [])
+        assert example is not None
+        assert example.line == "You are a fool."
 
 
 def test_deeds_are_those_that_can_be_done_here() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from npcserver.relevance import rank, terms
+from npcserver.relevance import Index, rank, terms
 
 LINES = ["Hello.", "Who are you?", "How is the weather?", "What does it cost?", "Tell me a joke."]
 
@@ -39,3 +39,9 @@ def test_rarer_terms_count_more() -> None:
 def test_chinese_is_taken_in_pairs() -> None:
     assert terms("茶馆关门") == {"茶馆", "馆关", "关门"}
     assert terms("茶") == {"茶"}
+
+
+def test_an_index_finds_those_that_say_the_same() -> None:
+    index = Index([*LINES, "What does it cost, please?", "What did it not cost?"])
+    assert index.same("so what does it cost") == [3, 5]
+    assert index.same("is it so?") == []

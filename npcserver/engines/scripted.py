@@ -93,8 +93,8 @@ def _newest_line(prompt: Prompt, builder: PromptBuilder) -> tuple[str, str]:
 
 
 def _fitting(builder: PromptBuilder, line: str, turn: int) -> Example:
-    examples = builder.examples
-    return next(iter(builder.recalled_examples(line)), examples[turn % len(examples)])
+    examples = builder.answers.examples
+    return next(iter(builder.answers.like(builder.about(line))), examples[turn % len(examples)])
 
 
 def _tokens(prompt: Prompt) -> int:

@@ -1,0 +1,39 @@
+"""What a writer had a character answer, found by what is said to them.
+
+The examples of the sheet, and how the dialogues beside the scene begin. Knows no prompts.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from npcserver.relevance import Index
+from npcserver.sheets import Example
+
+FUNCTION_WORDS = 0.2
+"""What `who`, `you` and the like weigh when an example's line is compared with a player's."""
+
+
+class Answers:
+    """A character's examples, to be looked up. Lines are given without the character's names."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        """Args: examples: those of the sheet first."""
+        self.examples = examples
+
+    @cached_property
+    def _asked(self) -> Index:
+        return Index([example.line for example in self.examples])
+
+    @cached_property
+    def _whole(self) -> Index:
+        return Index([f"{example.line} {example.reply}" for example in self.examples])
+
+    def like(self, line: str) -> list[Example]:
+        """Those that fit a line, best first: those put alike, then those about the same."""
+        alike = self._asked.rank(line, function_words=FUNCTION_WORDS)
+        order = dict.fromkeys([*alike, *self._whole.rank(line)])
+        return [self.examples[index] for index in order]
+
+    def to(self, line: str) -> list[Example]:
+        """Those to the very line, in all but a word."""
+        return [self.examples[index] for index in self._asked.same(line)]
