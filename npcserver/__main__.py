@@ -1,0 +1,5 @@
+"""`python -m npcserver`."""
+
+from npcserver.cli import app
+
+app()
