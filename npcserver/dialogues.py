@@ -58,26 +58,28 @@ class Dialogue(BaseModel):
     @property
     def wordings(self) -> list[str]:
         """In which words it begins; none where what it begins with makes no sense by itself."""
-        line, answer = self.turns[0], self.turns[1]
-        if line.says is None or line.by is not None or answer.reply is None:
+        line, reply = self.turns[0], self.turns[1].reply
+        if line.says is None or line.by is not None or reply is None:
             return []
-        if self.player is not None and self.player in answer.reply:
+        if self.player is not None and self.player in reply:
             return []
         return [line.says, *line.also]
 
     @property
-    def beginnings(self) -> Iterator[Example]:
+    def beginnings(self) -> list[Example]:
         """How it begins, as an example for each of its wordings."""
         answer = self.turns[1]
-        for line in self.wordings:
-            yield Example.model_construct(
-                line=line,
-                reply=answer.reply,
-                emotion=answer.emotion,
-                action=answer.action,
-                target=answer.target,
-                args=answer.args,
-            )
+        if answer.reply is None or answer.emotion is None:
+            return []
+        first = Example.model_construct(
+            line="",
+            reply=answer.reply,
+            emotion=answer.emotion,
+            action=answer.action,
+            target=answer.target,
+            args=answer.args,
+        )
+        return [first.model_copy(update={"line": line}) for line in self.wordings]
 
 
 class Written(NamedTuple):

@@ -81,6 +81,7 @@ NPCSERVER = [
     ["app", "reference"],
     ["serving", "chat", "operate", "scene_commands"],
     ["cli"],
+    ["__main__"],
 ]
 FINETUNE = [
     ["errors", "provenance", "flops", "folders", "pages.html", "formats.names", "commands"],

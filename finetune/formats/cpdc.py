@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from finetune.formats.base import Faults, Read, character_id, identifier, json_list, validated
 from finetune.formats.names import fitting
-from finetune.formats.scenes import STRANGER
 from finetune.records import (
     MAX_TEXT,
     NONE,
@@ -28,6 +27,7 @@ from finetune.records import (
     plain_stage,
     sentences,
 )
+from npcserver.dialogues import STRANGER
 from npcserver.sheets import Action
 
 MOST_ACTIONS = 24  # what a scene may declare

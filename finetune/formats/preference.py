@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from finetune.formats.base import Faults, Read, Reader, json_lines, validated
-from finetune.formats.scenes import STRANGER, stage_of
+from finetune.formats.scenes import stage_of
 from finetune.records import PLAYER, Conversation, Name, Rating, Stage, Turn, Words
+from npcserver.dialogues import STRANGER
 from npcserver.errors import SceneError
 from npcserver.fields import Id
 from npcserver.library import load_scene
