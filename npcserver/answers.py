@@ -20,6 +20,10 @@ class Answers:
         """Args: examples: those of the sheet first."""
         self.examples = examples
 
+    def lay_out(self) -> None:
+        """Make what looks them up, which takes a moment; else the first to look does."""
+        _ = self._asked, self._whole
+
     @cached_property
     def _asked(self) -> Index:
         return Index([example.line for example in self.examples])

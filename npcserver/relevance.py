@@ -5,7 +5,7 @@ English words and Chinese character pairs alike. Knows nothing of models or scen
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ _FILLERS = frozenset(
     well""".split()
 )
 SAME_SHARE = 0.8
-"""The likeness from which two lines are the same: of lines that writers put beside each other as
+"""Of all terms of two lines, how many both must have to be the same line: of lines that writers put beside each other as
 wordings of one, the most alike was another wording of the same in 97 of 100 cases (docs/log.md)."""
 _DENIAL = re.compile(
     r"\b(?:not?|never|nobody|nothing|none|nor)\b|n['’]t\b|[不没未别勿]", re.IGNORECASE
@@ -65,8 +65,9 @@ class Index:
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Args: texts: named by their place in all that is found."""
-        self._texts = texts
         self._bags = [terms(text) for text in texts]
+        self._cores = [_core(text) for text in texts]
+        self._denials = [_denials(text) for text in texts]
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
         for index, bag in enumerate(self._bags):
             for term in bag:
@@ -90,13 +91,22 @@ class Index:
         ]
 
     def same(self, query: str) -> list[int]:
-        """The texts that say the same as `query`, the most alike first; see `likeness`."""
-        near = {index for term in terms(query) for index in self._holding.get(term, ())}
-        alike = sorted((-likeness(query, self._texts[index]), index) for index in near)
+        """The texts that say the same as `query` in all but a word, the most alike first.
+
+        Words that change nothing are not counted (`So what's your name, please?`), and a text in
+        which more or less is denied is another one.
+        """
+        mine, denials = _core(query), _denials(query)
+        shared = Counter(index for term in mine for index in self._holding.get(term, ()))
+        alike = sorted(
+            (-count / (len(mine) + len(self._cores[index]) - count), index)
+            for index, count in shared.items()
+            if self._denials[index] == denials
+        )
         return [index for share, index in alike if -share >= SAME_SHARE]
 
     def _weight(self, term: str, function_words: float) -> float:
-        rarity = math.log(1 + len(self._texts) / max(len(self._holding.get(term, ())), 1))
+        rarity = math.log(1 + len(self._bags) / max(len(self._holding.get(term, ())), 1))
         return rarity * (function_words if term in _STOP else 1)
 
 
@@ -113,15 +123,9 @@ def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> li
     return Index(texts).rank(query, function_words=function_words)
 
 
-def likeness(one: str, other: str) -> float:
-    """The share of terms that two lines have in common; none where only one of them denies.
-
-    Words that change nothing are not counted: `So what's your name, please?`
-    """
-    if _denials(one) != _denials(other):
-        return 0.0
-    mine, theirs = (terms(text) - _FILLERS or terms(text) for text in (one, other))
-    return len(mine & theirs) / max(1, len(mine | theirs))
+def _core(text: str) -> frozenset[str]:
+    """The terms that are compared: without fillers, where there are others."""
+    return terms(text) - _FILLERS or terms(text)
 
 
 def _denials(text: str) -> int:

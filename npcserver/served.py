@@ -86,6 +86,7 @@ class Served:
             for loaded in self._scenes.values()
             for npc in loaded.characters
         ]
+        await asyncio.to_thread(lambda: [builder.answers.lay_out() for builder in builders])
         openings = (builder.opened() for builder in builders)
         # Somebody else's server may have few places, and keep few prompts.
         ours = self.engine.status().cache_tokens is not None

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from npcserver import relevance
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
 from npcserver.library import LoadedScene
 from npcserver.lorebook import Entry, Lorebook
+from npcserver.relevance import Index
 from npcserver.sheets import Example
 from tests.clock import run
 from tests.stage import QUAY, Player, live
@@ -81,7 +81,7 @@ def test_where_there_is_more_to_tell_the_character_finds_words() -> None:
     ],
 )
 def test_the_same_line(one: str, other: str) -> None:
-    assert relevance.likeness(one, other) >= relevance.SAME_SHARE
+    assert Index([other]).same(one) == [0]
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_the_same_line(one: str, other: str) -> None:
     ],
 )
 def test_another_line(one: str, other: str) -> None:
-    assert relevance.likeness(one, other) < relevance.SAME_SHARE
+    assert Index([other]).same(one) == []
