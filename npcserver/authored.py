@@ -5,6 +5,7 @@ hears a line twice. The model's scores choose among what fits (turn.py). Does no
 """
 
 import hashlib
+import re
 
 from npcserver import knowledge, relevance
 from npcserver.answers import FUNCTION_WORDS
@@ -14,6 +15,10 @@ from npcserver.sheets import Example
 from npcserver.state import SceneState, deed_words
 from npcserver.story import Situation
 
+_DANGLING = re.compile(
+    r"\b(?:about|at|find|for|from|is|know|like|meet|of|see|the|to|with)\W*$", re.IGNORECASE
+)
+"""How a line ends that named the character, and not to call them."""
 MOST_WEIGHED = 6
 """At most this many lines are weighed in a turn."""
 
@@ -51,15 +56,33 @@ def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) 
 def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str) -> Line | None:
     """What a writer had the character answer to the very line that a player says now.
 
-    An example's reply, then, that the player has not heard yet and whose deed can be done.
+    An example's reply, then, that the player has not heard yet, whose deed can be done, and which
+    is about nothing that an event may have changed since the scene began.
     """
     asked, body = state.happening(number), state.bodies.get(asker)
     if asked is None or not asked.spoken or body is None or body.npc:
         return None
-    written = map(_as_line, builder.answers.to(builder.about(asked.text)))
-    fresh = (line for line in written if not state.story.has_heard(asker, line.id))
+    about = builder.about(asked.text)
+    if about != asked.text and _DANGLING.search(about):
+        return None  # they are asked about themselves by name
+    changed = _changed(builder, state)
     deeds = builder.deeds(state, asker)
-    return next((line for line in fresh if _can_do(line, state, deeds, asker)), None)
+
+    def fits(line: Line) -> bool:
+        return (
+            not state.story.has_heard(asker, line.id)
+            and not relevance.meaning(line.says) & changed
+            and _can_do(line, state, deeds, asker)
+        )
+
+    return next(filter(fits, map(_as_line, builder.answers.to(about))), None)
+
+
+def _changed(builder: PromptBuilder, state: SceneState) -> frozenset[str]:
+    """The terms of the events that the character witnessed."""
+    events = builder.loaded.scene.events
+    seen = (event for npc, event in state.witnessed if npc == builder.npc and event in events)
+    return frozenset().union(*(relevance.meaning(events[event].words) for event in seen))
 
 
 def _can_do(line: Line, state: SceneState, deeds: list[Deed], asker: str) -> bool:

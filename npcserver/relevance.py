@@ -20,7 +20,7 @@ LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""
 _FILLERS = frozenset(
-    """a am an and are do does did is just now oh ok okay please really so the then there to
+    """a am an and are do does did is just now oh please really so the then there to
     well""".split()
 )
 SAME_SHARE = 0.8
@@ -124,8 +124,9 @@ def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> li
 
 
 def _core(text: str) -> frozenset[str]:
-    """The terms that are compared: without fillers, where there are others."""
-    return terms(text) - _FILLERS or terms(text)
+    """The terms that are compared: without fillers, where enough are left to mean something."""
+    left = terms(text) - _FILLERS
+    return left if len(left) > 1 or left - _STOP else terms(text)
 
 
 def _denials(text: str) -> int:

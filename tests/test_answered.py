@@ -64,6 +64,27 @@ def test_what_goes_with_a_deed_is_said_only_where_it_can_be_done() -> None:
     assert answers(quay(elsewhere), ASKED)[0][1] == ""
 
 
+def test_asked_about_themselves_by_name_they_are_not_asked_about_nothing() -> None:
+    asked = Example(line="What do you think of?", reply="Boats.", emotion="neutral")
+    assert answers(quay(asked), "What do you think of Ada?")[0][1] == ""
+
+
+def test_what_an_event_may_have_changed_is_not_said_as_it_was_written() -> None:
+    rows = quay(*ROWS[:1])
+
+    async def main() -> str | None:
+        async with live(
+            engine=ScriptedEngine({"quay": QUAY}), loaded=rows, rules=RECITING
+        ) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            await kit.send("scene.event", name="fog")
+            await kit.say(ASKED, to=["ada"])
+            await scene.floor.quiet()
+            return kit.of("turn.done")[-1].authored
+
+    assert run(main) is None
+
+
 def test_where_there_is_more_to_tell_the_character_finds_words() -> None:
     lore = Lorebook(entries=[Entry(keys=["far shore"], content="The far shore is on fire.")])
     loaded = replace(quay(*ROWS), lore={"ada": (lore,)})
@@ -93,6 +114,7 @@ def test_the_same_line(one: str, other: str) -> None:
         ("Is the north road open now?", "Is the south road open now?"),
         ("我会付给你双倍的船钱去那边的对岸好吗", "我不会付给你双倍的船钱去那边的对岸好吗"),
         ("?", "!"),
+        ("and you are?", "are you ok"),
     ],
 )
 def test_another_line(one: str, other: str) -> None:
