@@ -64,7 +64,8 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
         return None
     about = builder.about(asked.text)
     if about != asked.text and _DANGLING.search(about):
-        return None  # they are asked about themselves by name
+        about = asked.text  # they are asked about themselves by name
+    written = [*builder.answers.to(asked.text), *builder.answers.to(about)]
     changed = _changed(builder, state)
     deeds = builder.deeds(state, asker)
 
@@ -75,7 +76,7 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
             and _can_do(line, state, deeds, asker)
         )
 
-    return next(filter(fits, map(_as_line, builder.answers.to(about))), None)
+    return next(filter(fits, map(_as_line, written)), None)
 
 
 def _changed(builder: PromptBuilder, state: SceneState) -> frozenset[str]:
@@ -117,7 +118,7 @@ def stand_in(builder: PromptBuilder, state: SceneState, number: int) -> str:
     """
     examples = builder.answers.examples
     text = next((past.text for past in state.happenings if past.number == number), "")
-    recalled = builder.answers.like(builder.about(text))
+    recalled = builder.examples(text)
     shown = [*examples[:SHOWN_EXAMPLES], *recalled[:1]]
     hidden = [example for example in (*recalled, *examples) if example not in shown]
     return (hidden or examples)[0].reply

@@ -321,9 +321,13 @@ class PromptBuilder:
 
     def recalled(self, text: str, facts: Sequence[str]) -> tuple[Example | None, list[str]]:
         """The example that fits a line best, and which of the facts belong to it."""
-        about = _without_names(self.character, text)
-        ranked = relevance.rank(about, facts)[:RECALLED_FACTS]
-        return next(iter(self.answers.like(about)), None), [facts[i] for i in ranked]
+        ranked = relevance.rank(self.about(text), facts)[:RECALLED_FACTS]
+        return next(iter(self.examples(text)), None), [facts[i] for i in ranked]
+
+    def examples(self, text: str) -> list[Example]:
+        """What fits a line, best first; the very line first, even if it names the character."""
+        found = [*self.answers.to(text), *self.answers.like(self.about(text))]
+        return list({id(example): example for example in found}.values())
 
     def _own(self, past: Happening) -> str:
         return self._answer(

@@ -65,8 +65,8 @@ def test_what_goes_with_a_deed_is_said_only_where_it_can_be_done() -> None:
 
 
 def test_asked_about_themselves_by_name_they_are_not_asked_about_nothing() -> None:
-    asked = Example(line="What do you think of?", reply="Boats.", emotion="neutral")
-    assert answers(quay(asked), "What do you think of Ada?")[0][1] == ""
+    asked = Example(line="Where is?", reply="Boats.", emotion="neutral")
+    assert answers(quay(asked), "Where is Ada?")[0][1] == ""
 
 
 def test_what_an_event_may_have_changed_is_not_said_as_it_was_written() -> None:

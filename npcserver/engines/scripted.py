@@ -94,7 +94,7 @@ def _newest_line(prompt: Prompt, builder: PromptBuilder) -> tuple[str, str]:
 
 def _fitting(builder: PromptBuilder, line: str, turn: int) -> Example:
     examples = builder.answers.examples
-    return next(iter(builder.answers.like(builder.about(line))), examples[turn % len(examples)])
+    return next(iter(builder.examples(line)), examples[turn % len(examples)])
 
 
 def _tokens(prompt: Prompt) -> int:
