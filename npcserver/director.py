@@ -16,7 +16,6 @@ from npcserver.hearing import distance, listeners
 from npcserver.library import LoadedScene
 from npcserver.pace import OWN_ACCORD
 from npcserver.protocol import Because
-from npcserver.sheets import Character
 from npcserver.state import SceneState
 
 MOST_NAMED = 2
@@ -180,16 +179,8 @@ def unprompted(
 def interest(loaded: LoadedScene, npc: str, text: str) -> float:
     """How much of what anybody in the cast has to do with in a text is this character's, 0 to 1."""
     wanted = relevance.meaning(text)
-    own = {each: wanted & _concerns(sheet) for each, sheet in loaded.characters.items()}
-    known = frozenset().union(*own.values())
-    return len(own[npc]) / len(known) if known else 0.0
-
-
-def _concerns(sheet: Character) -> frozenset[str]:
-    """The terms of what a character is, knows, wants and is asked about."""
-    asked = (example.line for example in sheet.examples)
-    texts = (sheet.about, *sheet.knows, *sheet.wants, *asked)
-    return frozenset().union(*map(relevance.meaning, texts))
+    known = wanted & loaded.anybodys_concern
+    return len(wanted & loaded.concerns[npc]) / len(known) if known else 0.0
 
 
 def draw(state: SceneState, seed: int, *what: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npcserver import director
+from npcserver import director, relevance
 from npcserver.hearing import listeners
 from npcserver.journal import Entry, Fact
 from npcserver.library import LoadedScene, load_scene
@@ -133,6 +133,22 @@ def test_half_talkative_is_half_the_lines_and_hangs_on_seed_and_place_only() -> 
     assert 70 < sum(answers(1)) < 130
     assert answers(1) == answers(1)
     assert answers(1) != answers(2)
+
+
+def test_sheets_are_read_once_and_not_for_every_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, meaning = standing(shy("ada", "bo")), relevance.meaning
+    read: list[str] = []
+
+    def reading(text: str) -> frozenset[str]:
+        read.append(text)
+        return meaning(text)
+
+    monkeypatch.setattr(relevance, "meaning", reading)
+    assert chosen(state, "Boats!") == (("bo",), "interest")
+    assert set(read) > {"Boats!"}, "a scene that was changed is read anew"
+    read.clear()
+    assert chosen(state, "Hello, boats!") == (("bo",), "interest")
+    assert set(read) == {"Hello, boats!"}
 
 
 def said(line: str, text: str, player: str = "kit") -> PlayerSaid:
