@@ -206,11 +206,20 @@ def test_a_lock_stops_who_speaks_and_ends_with_its_host() -> None:
             assert (await kit.until("turn.done", 2)).reason == "the game plays a scripted scene"
             await kit.send("player.act", action="waves", target="ada")
             assert (await kit.until("turn.done", 3)).status == "silent"
+            assert (await Player(scene, "lee").join()).of("scene.snapshot")[0].locked == "host"
             await scene.leave("host")
+            assert locks(kit) == [("locked", "host"), ("unlocked", "host")]
+            assert (await Player(scene, "rue").join()).of("scene.snapshot")[0].locked is None
             await kit.say("Hello.", to=["ada"])
             assert (await kit.until("turn.done", 4)).status == "completed"
 
     run(main)
+
+
+def locks(player: Player) -> list[tuple[str, str]]:
+    """What a player was told of locks, by whom."""
+    told = player.of("scene.changed")
+    return [(each.what, each.name) for each in told if each.what in ("locked", "unlocked")]
 
 
 def test_a_save_holds_the_lock_and_a_restart_ends_it() -> None:
@@ -224,8 +233,14 @@ def test_a_save_holds_the_lock_and_a_restart_ends_it() -> None:
             await host.send("scene.save", save_id="locked")
             await host.send("scene.restore", save_id="free")
             assert not scene.state.pace.locked_by
+            assert host.of("scene.snapshot")[-1].locked is None
             await host.send("scene.restore", save_id="locked")
             assert scene.state.pace.locked_by == "host"
+            assert host.of("scene.snapshot")[-1].locked == "host"
+            changes = [("locked", "host"), ("unlocked", "host"), ("locked", "host")]
+            assert locks(host) == changes
+            await host.send("scene.restore", save_id="locked")
+            assert locks(host) == changes, "it was locked before"
         async with live(store) as scene:
             assert not scene.state.pace.locked_by
 
