@@ -27,6 +27,12 @@ MOST_UNANSWERED = 3
 TALKED_OF = 8
 """So many happenings back, `she` still means whoever was named then."""
 LOCKED = "the game plays a scripted scene"
+ARTICLES = {"a", "an", "the"}
+ADJECTIVES = frozenset(
+    """bad big black blind blue brave brown cold dark dead dear fair fat fine first golden good gray
+    great green grey happy holy kind last little lone long lost mad new nice old poor quiet red
+    silent silver small sweet tall thin white wild wise young""".split()
+)
 _BOTH = re.compile(
     r"\b(?:you two|you both|both of you|the two of you)\b|你们(?:俩|两|二)|(?:二|两)位",
     re.IGNORECASE,
@@ -84,7 +90,7 @@ def choose(
         return Choice((), here[0].id, "nobody is in earshot")
     ids = [npc.id for npc in hearing]
     named = _named(state, text, ids)
-    if looking_at and not (named and _called(state, text, named[0])):
+    if looking_at not in (None, player) and not (named and _called(state, text, named[0])):
         if looking_at in ids:
             return Choice((looking_at,), because="gaze")
         if looking_at in state.bodies and looking_at not in state.loaded.characters:
@@ -246,10 +252,26 @@ def _last_speakers(state: SceneState, player: str, ids: Sequence[str]) -> Iterab
 def _names(state: SceneState, npc: str) -> Iterable[str]:
     """What a character is called, as patterns."""
     character = state.loaded.characters[npc]
-    for name in (character.name, character.name.split()[0], *character.aliases):
-        # \b means nothing between Chinese characters, so only Latin names get it.
-        edge = r"\b" if name.isascii() else ""
-        yield edge + re.escape(name) + edge
+    first = character.name.split()[0]
+    yield _word(character.name)
+    if first == character.name or first.lower() in ARTICLES:
+        pass
+    elif _everyday(first):
+        yield f"(?-i:{_word(first)})"  # `Old` may be Old Marta; `old` is not
+    else:
+        yield _word(first)
+    yield from map(_word, character.aliases)
+
+
+def _word(name: str) -> str:
+    # \b means nothing between Chinese characters, so only Latin names get it.
+    edge = r"\b" if name.isascii() else ""
+    return edge + re.escape(name) + edge
+
+
+def _everyday(word: str) -> bool:
+    """Whether a word that begins a name stands in many a line that names nobody."""
+    return word.lower() in ADJECTIVES or (word.isascii() and not relevance.meaning(word))
 
 
 def _named(state: SceneState, text: str, ids: Sequence[str]) -> list[str]:
