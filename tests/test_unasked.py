@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from npcserver.admission import Admission
 from npcserver.engines.base import Decision, Prompt
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.explaining import explain
+from npcserver.floor import Rules
 from npcserver.journal import Store
 from npcserver.library import LoadedScene, load_scene
 from npcserver.prompt import PromptBuilder
@@ -169,6 +171,29 @@ def test_where_rules_leave_it_open_the_model_decides_and_says_how_surely() -> No
     told = explain(loaded, store.entries("quay", "main"), "t1", 1200, 0)
     assert told is not None
     assert (told.because, told.odds) == ("model", {"ada": 0.3, "bo": 0.7})
+
+
+def test_the_models_choice_waits_to_be_let_in_as_turns_do() -> None:
+    loaded, admission = directed(ask_model=True), Admission(lambda: 1000)
+    asked_at: list[float] = []
+
+    class Watched(Casting):
+        async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
+            asked_at.append(asyncio.get_running_loop().time())
+            return await super().decide(prompt, options)
+
+    async def main() -> None:
+        rules = Rules(admission=admission)
+        async with live(engine=Watched({"quay": loaded}), loaded=loaded, rules=rules) as scene:
+            kit = await Player(scene, "kit").join()
+            async with admission.admitted(1000, deadline=100):
+                await kit.say("Good day.")
+                await asyncio.sleep(7)
+                assert not asked_at
+            assert (await kit.until("turn.started")).because == "model"
+            assert asked_at[0] == 7
+
+    run(main)
 
 
 def test_an_exchange_is_explained_by_the_line_it_answers() -> None:
