@@ -54,6 +54,7 @@ class Choice:
     """Who answers, in order; if nobody, `silent` is the character to report and `reason` why.
 
     Args:
+        because: why it is they, also where they only stay silent.
         open: all who might answer as well, the likeliest first.
     """
 
@@ -76,25 +77,25 @@ def choose(
     """Pick who answers `player`'s line, heard by `heard_by`."""
     here = by_distance(state, player)
     if state.pace.locked_by:
-        return Choice((), here[0].id, LOCKED)
+        return _nobody(here[0], LOCKED)
     hearing = [npc for npc in here if npc.id in heard_by]
     addressed = [npc for npc in here if npc.id in to]
     if to and not addressed:
-        return Choice((), here[0].id, "addressed to a player")
+        return _nobody(here[0], "addressed to a player")
     if addressed:
         answering = [npc.id for who in to for npc in hearing if npc.id == who]
         if not answering:
             return Choice((), addressed[0].id, "out of earshot")
         return Choice(tuple(dict.fromkeys(answering)))
     if not hearing:
-        return Choice((), here[0].id, "nobody is in earshot")
+        return _nobody(here[0], "nobody is in earshot")
     ids = [npc.id for npc in hearing]
     named = _named(state, text, ids)
     if looking_at not in (None, player) and not (named and _called(state, text, named[0])):
         if looking_at in ids:
             return Choice((looking_at,), because="gaze")
         if looking_at in state.bodies and looking_at not in state.loaded.characters:
-            return Choice((), here[0].id, "said to a player who was looked at")
+            return _nobody(here[0], "said to a player who was looked at")
     if named:
         return Choice(tuple(named[:MOST_NAMED]), because="named")
     attended = state.attention.get(player)
@@ -108,7 +109,7 @@ def choose(
 def about(state: SceneState, npc: str, because: Because) -> Choice:
     """Let a character answer what was done to them, or what came of what they did."""
     if state.pace.locked_by:
-        return Choice((), npc, LOCKED)
+        return Choice((), npc, LOCKED, because)
     return Choice((npc,), because=because)
 
 
@@ -204,6 +205,10 @@ def by_distance(state: SceneState, who: str) -> list[Body]:
     )
 
 
+def _nobody(nearest: Body, reason: str) -> Choice:
+    return Choice((), nearest.id, reason, "nearest")
+
+
 def _anyone(state: SceneState, player: str, text: str, hearing: list[Body], seed: int) -> Choice:
     """A line for nobody in particular: whoever it concerns, and is near, if they care to answer."""
     body, places = state.bodies[player], state.loaded.scene.places
@@ -215,7 +220,7 @@ def _anyone(state: SceneState, player: str, text: str, hearing: list[Body], seed
     ranked = sorted(hearing, key=pull, reverse=True)
     willing = [npc.id for npc in ranked if _would(state, npc.id, text, seed)]
     if not willing:
-        return Choice((), hearing[0].id, "nobody felt spoken to")
+        return _nobody(hearing[0], "nobody felt spoken to")
     because: Because = "nearest" if willing[0] == hearing[0].id else "interest"
     return Choice((willing[0],), because=because, open=tuple(willing) if willing[1:] else ())
 

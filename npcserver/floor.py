@@ -74,6 +74,7 @@ class Floor:
         """Let those chosen answer the newest happening, one after the other."""
         if not choice.npcs:
             turn = self._new_turn(choice.silent, asker, reply_to, volume, deadline_ms)
+            turn.because = choice.because
             await self._stay_silent(turn, choice.reason)
         for npc in choice.npcs:
             turn = self._new_turn(npc, asker, reply_to, volume, deadline_ms)

@@ -231,6 +231,8 @@ def test_a_lock_stops_who_speaks_and_ends_with_its_host() -> None:
             assert (await kit.until("turn.done", 2)).reason == "the game plays a scripted scene"
             await kit.send("player.act", action="waves", target="ada")
             assert (await kit.until("turn.done", 3)).status == "silent"
+            started = [each.because for each in kit.of("turn.started")]
+            assert started == ["addressed", "nearest", "act"]
             assert (await Player(scene, "lee").join()).of("scene.snapshot")[0].locked == "host"
             await scene.leave("host")
             assert locks(kit) == [("locked", "host"), ("unlocked", "host")]
