@@ -22,13 +22,16 @@ def prompt(state: SceneState, line: Happening, npcs: Sequence[str]) -> Prompt:
 
 
 async def cast(
-    engine: Engine, state: SceneState, line: Happening, npcs: Sequence[str]
+    engine: Engine, state: SceneState, asked: Prompt, npcs: Sequence[str]
 ) -> dict[str, float]:
     """The probability of each character to be the next who speaks.
+
+    Args:
+        asked: the prompt for a line.
 
     Raises:
         EngineError: the engine could not decide.
     """
     names = [state.loaded.characters[npc].name for npc in npcs]
-    decision = await engine.decide(prompt(state, line, npcs), names)
+    decision = await engine.decide(asked, names)
     return dict(zip(npcs, decision.probabilities, strict=True))

@@ -16,7 +16,6 @@ from npcserver.hearing import distance, listeners
 from npcserver.library import LoadedScene
 from npcserver.pace import OWN_ACCORD
 from npcserver.protocol import Because
-from npcserver.sheets import Character
 from npcserver.state import SceneState
 
 MOST_NAMED = 2
@@ -28,6 +27,12 @@ MOST_UNANSWERED = 3
 TALKED_OF = 8
 """So many happenings back, `she` still means whoever was named then."""
 LOCKED = "the game plays a scripted scene"
+ARTICLES = {"a", "an", "the"}
+ADJECTIVES = frozenset(
+    """bad big black blind blue brave brown cold dark dead dear fair fat fine first golden good gray
+    great green grey happy holy kind last little lone long lost mad new nice old poor quiet red
+    silent silver small sweet tall thin white wild wise young""".split()
+)
 _BOTH = re.compile(
     r"\b(?:you two|you both|both of you|the two of you)\b|你们(?:俩|两|二)|(?:二|两)位",
     re.IGNORECASE,
@@ -49,6 +54,7 @@ class Choice:
     """Who answers, in order; if nobody, `silent` is the character to report and `reason` why.
 
     Args:
+        because: why it is they, also where they only stay silent.
         open: all who might answer as well, the likeliest first.
     """
 
@@ -71,25 +77,25 @@ def choose(
     """Pick who answers `player`'s line, heard by `heard_by`."""
     here = by_distance(state, player)
     if state.pace.locked_by:
-        return Choice((), here[0].id, LOCKED)
+        return _nobody(here[0], LOCKED)
     hearing = [npc for npc in here if npc.id in heard_by]
     addressed = [npc for npc in here if npc.id in to]
     if to and not addressed:
-        return Choice((), here[0].id, "addressed to a player")
+        return _nobody(here[0], "addressed to a player")
     if addressed:
         answering = [npc.id for who in to for npc in hearing if npc.id == who]
         if not answering:
             return Choice((), addressed[0].id, "out of earshot")
         return Choice(tuple(dict.fromkeys(answering)))
     if not hearing:
-        return Choice((), here[0].id, "nobody is in earshot")
+        return _nobody(here[0], "nobody is in earshot")
     ids = [npc.id for npc in hearing]
     named = _named(state, text, ids)
-    if looking_at and not (named and _called(state, text, named[0])):
+    if looking_at not in (None, player) and not (named and _called(state, text, named[0])):
         if looking_at in ids:
             return Choice((looking_at,), because="gaze")
         if looking_at in state.bodies and looking_at not in state.loaded.characters:
-            return Choice((), here[0].id, "said to a player who was looked at")
+            return _nobody(here[0], "said to a player who was looked at")
     if named:
         return Choice(tuple(named[:MOST_NAMED]), because="named")
     attended = state.attention.get(player)
@@ -103,7 +109,7 @@ def choose(
 def about(state: SceneState, npc: str, because: Because) -> Choice:
     """Let a character answer what was done to them, or what came of what they did."""
     if state.pace.locked_by:
-        return Choice((), npc, LOCKED)
+        return Choice((), npc, LOCKED, because)
     return Choice((npc,), because=because)
 
 
@@ -180,16 +186,8 @@ def unprompted(
 def interest(loaded: LoadedScene, npc: str, text: str) -> float:
     """How much of what anybody in the cast has to do with in a text is this character's, 0 to 1."""
     wanted = relevance.meaning(text)
-    own = {each: wanted & _concerns(sheet) for each, sheet in loaded.characters.items()}
-    known = frozenset().union(*own.values())
-    return len(own[npc]) / len(known) if known else 0.0
-
-
-def _concerns(sheet: Character) -> frozenset[str]:
-    """The terms of what a character is, knows, wants and is asked about."""
-    asked = (example.line for example in sheet.examples)
-    texts = (sheet.about, *sheet.knows, *sheet.wants, *asked)
-    return frozenset().union(*map(relevance.meaning, texts))
+    known = wanted & loaded.anybodys_concern
+    return len(wanted & loaded.concerns[npc]) / len(known) if known else 0.0
 
 
 def draw(state: SceneState, seed: int, *what: str) -> float:
@@ -207,6 +205,10 @@ def by_distance(state: SceneState, who: str) -> list[Body]:
     )
 
 
+def _nobody(nearest: Body, reason: str) -> Choice:
+    return Choice((), nearest.id, reason, "nearest")
+
+
 def _anyone(state: SceneState, player: str, text: str, hearing: list[Body], seed: int) -> Choice:
     """A line for nobody in particular: whoever it concerns, and is near, if they care to answer."""
     body, places = state.bodies[player], state.loaded.scene.places
@@ -218,7 +220,7 @@ def _anyone(state: SceneState, player: str, text: str, hearing: list[Body], seed
     ranked = sorted(hearing, key=pull, reverse=True)
     willing = [npc.id for npc in ranked if _would(state, npc.id, text, seed)]
     if not willing:
-        return Choice((), hearing[0].id, "nobody felt spoken to")
+        return _nobody(hearing[0], "nobody felt spoken to")
     because: Because = "nearest" if willing[0] == hearing[0].id else "interest"
     return Choice((willing[0],), because=because, open=tuple(willing) if willing[1:] else ())
 
@@ -255,10 +257,26 @@ def _last_speakers(state: SceneState, player: str, ids: Sequence[str]) -> Iterab
 def _names(state: SceneState, npc: str) -> Iterable[str]:
     """What a character is called, as patterns."""
     character = state.loaded.characters[npc]
-    for name in (character.name, character.name.split()[0], *character.aliases):
-        # \b means nothing between Chinese characters, so only Latin names get it.
-        edge = r"\b" if name.isascii() else ""
-        yield edge + re.escape(name) + edge
+    first = character.name.split()[0]
+    yield _word(character.name)
+    if first == character.name or first.lower() in ARTICLES:
+        pass
+    elif _everyday(first):
+        yield f"(?-i:{_word(first)})"  # `Old` may be Old Marta; `old` is not
+    else:
+        yield _word(first)
+    yield from map(_word, character.aliases)
+
+
+def _word(name: str) -> str:
+    # \b means nothing between Chinese characters, so only Latin names get it.
+    edge = r"\b" if name.isascii() else ""
+    return edge + re.escape(name) + edge
+
+
+def _everyday(word: str) -> bool:
+    """Whether a word that begins a name stands in many a line that names nobody."""
+    return word.lower() in ADJECTIVES or (word.isascii() and not relevance.meaning(word))
 
 
 def _named(state: SceneState, text: str, ids: Sequence[str]) -> list[str]:

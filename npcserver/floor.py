@@ -10,9 +10,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from npcserver import director, hearing, telling
+from npcserver import casting, director, hearing, telling
 from npcserver.admission import Admission, Late
-from npcserver.casting import cast
 from npcserver.drafts import Drafts
 from npcserver.engines.base import Engine, Sampling
 from npcserver.errors import EngineError, NpcError
@@ -77,6 +76,7 @@ class Floor:
         """Let those chosen answer the newest happening, one after the other."""
         if not choice.npcs:
             turn = self._new_turn(choice.silent, asker, reply_to, volume, deadline_ms)
+            turn.because = choice.because
             await self._stay_silent(turn, choice.reason)
         for npc in choice.npcs:
             turn = self._new_turn(npc, asker, reply_to, volume, deadline_ms)
@@ -252,8 +252,11 @@ class Floor:
         line = next((past for past in state.happenings if past.number == turn.line), None)
         if not state.loaded.scene.director.ask_model or line is None:
             return
+        asked = casting.prompt(state, line, turn.open)
+        tokens = self._builder(turn.npc).tokens(asked)
         try:
-            odds = await cast(self._engine, state, line, turn.open)
+            async with self._rules.admission.admitted(tokens, turn.deadline):
+                odds = await casting.cast(self._engine, state, asked, turn.open)
         except EngineError:
             return  # whoever the rules put first answers
         turn.npc, turn.because = max(odds, key=odds.__getitem__), "model"

@@ -47,6 +47,17 @@ class Hosted(Protocol):
         """Show everybody the scene anew."""
 
 
+def lock_changed(before: str, now: str, fact: Fact) -> SceneChanged | None:
+    """What clients are told where a lock came or went with something else: a restore, a leave.
+
+    Args:
+        before, now: who locked the scene, before a fact and since; empty: nobody.
+    """
+    if before == now or (isinstance(fact, SceneChanged) and fact.what in ("locked", "unlocked")):
+        return None
+    return SceneChanged(what="locked" if now else "unlocked", name=now or before)
+
+
 async def obey(
     scene: Hosted, sender: Sender, asked: SceneSave | SceneRestore | SceneLock | SceneUnlock
 ) -> None:

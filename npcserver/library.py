@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from npcserver import dialogues, documents, lorebook, plotting
+from npcserver import dialogues, documents, lorebook, plotting, relevance
 from npcserver.answers import Answers
 from npcserver.dialogues import Written
 from npcserver.documents import Document, validate
@@ -46,6 +46,24 @@ class LoadedScene:
             npc: Answers([*sheet.examples, *self.beginnings.get(npc, ())])
             for npc, sheet in self.characters.items()
         }
+
+    @cached_property
+    def concerns(self) -> Mapping[str, frozenset[str]]:
+        """The terms of what each character is, knows, wants and is asked about."""
+        return {
+            npc: frozenset().union(*map(relevance.meaning, _of_concern(sheet)))
+            for npc, sheet in self.characters.items()
+        }
+
+    @cached_property
+    def anybodys_concern(self) -> frozenset[str]:
+        """The terms that are any character's concern."""
+        return frozenset().union(*self.concerns.values())
+
+
+def _of_concern(sheet: Character) -> Sequence[str]:
+    asked = (example.line for example in sheet.examples)
+    return (sheet.about, *sheet.knows, *sheet.wants, *asked)
 
 
 def load_scenes(folder: Path) -> dict[str, LoadedScene]:
@@ -103,7 +121,9 @@ def load_scene(folder: Path) -> LoadedScene:
     if wrong:
         raise SceneError("\n".join(wrong))
     begun = {npc: dialogues.beginnings(written, npc) for npc in cast}
-    return LoadedScene(folder.name, scene, cast, folder, books, written, begun)
+    loaded = LoadedScene(folder.name, scene, cast, folder, books, written, begun)
+    loaded.anybodys_concern  # noqa: B018  found now, not when somebody waits for an answer
+    return loaded
 
 
 def _lore(

@@ -7,11 +7,17 @@ prompts.
 
 A key may be a regular expression (`use_regex`), of a bounded kind: what could take long on a
 hostile line is refused when the book is read.
+
+A book is searched on the event loop, for every line and at every keystroke. So its keys are laid
+out once (`_Index`), and what was found in a line is kept.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +27,8 @@ Key = Annotated[str, Field(min_length=1, max_length=200)]
 
 SCANNED = 600
 """At most this many code points of each line are searched for keys, the last ones."""
+KEPT = 1024
+"""For so many lines a book keeps which of its keys stand there."""
 ALLOWED = {r"[*+{]": (1, "* + {"), r"(?<![*+?}(])\?": (3, "?"), r"\((?!\?)|\(\?:": (2, "groups")}
 """How many of these a regular expression may hold. So a line costs at most its length squared."""
 _ATOMS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
@@ -72,17 +80,6 @@ class Entry(_Lenient):
                 raise ValueError(f"the key {key!r} {fault}")
         return self
 
-    def comes_up(self, lines: Sequence[str]) -> bool:
-        """Whether the keys stand in some lines."""
-        return self._any(self.keys, lines) and (
-            not self.selective or not self.secondary_keys or self._any(self.secondary_keys, lines)
-        )
-
-    def _any(self, keys: Iterable[str], lines: Sequence[str]) -> bool:
-        flags = 0 if self.case_sensitive else re.IGNORECASE
-        patterns = [_pattern(key, flags, self.use_regex) for key in keys]
-        return any(pattern.search(line) for pattern in patterns for line in lines)
-
 
 class Lorebook(_Lenient):
     """Entries, and how they are looked for."""
@@ -104,6 +101,16 @@ class Lorebook(_Lenient):
         """A null means that nothing is said, as in cards."""
         return _without_nulls(data)
 
+    @model_validator(mode="after")
+    def _laid_out(self) -> "Lorebook":
+        self.index  # noqa: B018  made when the book is read, not when the first line is said
+        return self
+
+    @cached_property
+    def index(self) -> "_Index":
+        """Where its keys are looked up."""
+        return _Index(self.entries)
+
     def told(self, lines: Sequence[str], tokens: Callable[[str], int]) -> list[Entry]:
         """The entries that lines bring up, in the order in which they are told.
 
@@ -112,14 +119,10 @@ class Lorebook(_Lenient):
             tokens: a high estimate of a text's tokens.
         """
         scanned = [line[-SCANNED:] for line in lines[-self.scan_depth :]]
-        found: list[int] = []
-        rest = [at for at, each in enumerate(self.entries) if each.enabled]
+        found: set[int] = set()
         while scanned:
-            new = [
-                at for at in rest if self.entries[at].constant or self.entries[at].comes_up(scanned)
-            ]
-            rest = [at for at in rest if at not in new]
-            found += new
+            new = self.index.told_by(scanned) - found
+            found |= new
             scanned = [self.entries[at].content[-SCANNED:] for at in new]
             if not self.recursive_scanning:
                 break
@@ -160,14 +163,86 @@ def pattern_fault(pattern: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4096)
-def _pattern(key: str, flags: int, is_regex: bool) -> re.Pattern[str]:
-    if is_regex:
-        return re.compile(key, flags)
-    # A key is a word of its own where it is written in Latin letters; Chinese parts no words.
-    first = "(?<![A-Za-z0-9])" if key[0].isascii() and key[0].isalnum() else ""
-    last = "(?![A-Za-z0-9])" if key[-1].isascii() and key[-1].isalnum() else ""
-    return re.compile(first + re.escape(key) + last, flags)
+@dataclass
+class _Key:
+    """A key, and which entry it is of."""
+
+    text: str
+    entry: Entry
+    at: int
+    is_secondary: bool
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        flags, key = 0 if self.entry.case_sensitive else re.IGNORECASE, self.text
+        if self.entry.use_regex:
+            return re.compile(key, flags)
+        # A key is a word of its own where it is written in Latin letters; Chinese parts no words.
+        first = "(?<![A-Za-z0-9])" if key[0].isascii() and key[0].isalnum() else ""
+        last = "(?![A-Za-z0-9])" if key[-1].isascii() and key[-1].isalnum() else ""
+        return re.compile(first + re.escape(key) + last, flags)
+
+
+class _Index:
+    """The keys of a book, laid out so that a line costs its own length and hardly the book's.
+
+    Entries go by their place in the book. A plain key is looked up among the pieces of a line, and
+    its pattern made and asked only where that finds it. Every regular expression is asked.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        enabled = [(at, entry) for at, entry in enumerate(entries) if entry.enabled]
+        self._constant = {at for at, entry in enabled if entry.constant}
+        self._selective = {at for at, entry in enabled if entry.selective and entry.secondary_keys}
+        self._regexes: list[_Key] = []
+        self._plain: defaultdict[str, list[_Key]] = defaultdict(list)
+        self._lengths: defaultdict[str, set[int]] = defaultdict(set)
+        for at, entry in enabled:
+            for text in entry.keys:
+                self._add(_Key(text, entry, at, is_secondary=False))
+            for text in entry.secondary_keys:
+                self._add(_Key(text, entry, at, is_secondary=True))
+        self._found = lru_cache(maxsize=KEPT)(self._search)
+
+    def _add(self, key: _Key) -> None:
+        if key.entry.use_regex:
+            key.pattern  # noqa: B018  compiled now, not when somebody waits
+            self._regexes.append(key)
+            return
+        text = _alike(key.text)
+        self._plain[text].append(key)
+        self._lengths[text[0]].add(len(text))
+
+    def told_by(self, lines: Iterable[str]) -> set[int]:
+        """The entries that lines bring up, all of them at once, and those that are always told."""
+        found = [self._found(line) for line in lines]
+        primary = set().union(*(each for each, _ in found))
+        secondary = set().union(*(each for _, each in found))
+        return self._constant | (primary - (self._selective - secondary))
+
+    def _search(self, line: str) -> tuple[frozenset[int], frozenset[int]]:
+        """The entries of which a key stands in a line, and those of which a secondary one does."""
+        keys = [key for key in self._possible(line) if key.pattern.search(line)]
+        return (
+            frozenset(key.at for key in keys if not key.is_secondary),
+            frozenset(key.at for key in keys if key.is_secondary),
+        )
+
+    def _possible(self, line: str) -> Iterable[_Key]:
+        line = _alike(line)
+        pieces = {
+            line[at : at + length]
+            for at, char in enumerate(line)
+            for length in self._lengths.get(char, ())
+        }
+        plain = (self._plain[piece] for piece in pieces & self._plain.keys())
+        return chain(*plain, self._regexes)
+
+
+def _alike(text: str) -> str:
+    """A text as it is wherever `re.IGNORECASE` takes two for the same, and in few other cases."""
+    # In lower case first: İ, i and ı are the same to it, and so are s and ſ, µ and μ.
+    return text.replace("İ", "i").lower().upper()
 
 
 def _without_nulls(data: Any) -> Any:

@@ -62,6 +62,11 @@ class Pace:
                 )
         return self
 
+    def later(self, ms: int) -> "Pace":
+        """The pace as if everything had been so much later: who rested in a save rests as long."""
+        spoke = {npc: at + ms for npc, at in self.spoke.items()}
+        return replace(self, own=tuple(at + ms for at in self.own), spoke=spoke)
+
     def recent(self, now_ms: int) -> tuple[int, ...]:
         """When lines of own accord began in the minute before now."""
         return tuple(at for at in self.own if now_ms - at < WINDOW_MS)

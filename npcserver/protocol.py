@@ -477,7 +477,7 @@ class SaidView(_Strict):
 
 
 class SceneSnapshot(ServerMessage):
-    """What a client needs to draw the scene."""
+    """What a client needs to draw the scene. `locked` is who plays a scripted scene, if anybody."""
 
     type: Literal["scene.snapshot"] = "scene.snapshot"
     scene: str
@@ -490,6 +490,8 @@ class SceneSnapshot(ServerMessage):
     emotions: dict[str, str]
     actions: list[str]
     recent: list[SaidView]
+    locked: str | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"locked"})
 
 
 class PlayerJoined(ServerMessage):
@@ -643,7 +645,7 @@ class SceneChanged(ServerMessage):
     type: Literal["scene.changed"] = "scene.changed"
     what: Literal["event", "npc_moved", "saved", "restored", "locked", "unlocked", "flag"]
     name: str | None = None
-    """The event's name, the save's id, the flag's name, or who locked the scene."""
+    """The event's name, the save's id, the flag's name, or who locked or unlocked the scene."""
     args: dict[str, Any] = Field(default_factory=dict)
     optional: ClassVar[frozenset[str]] = frozenset({"name"})
 

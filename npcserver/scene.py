@@ -164,12 +164,15 @@ class LiveScene:
         session_id = sender.session_id if sender else None
         entry = Entry(fact, self.now_ms(), audience, session_id, message_id)
         await self._journal.commit(Batch(self.loaded.id, self.instance, [entry]))
+        before = self.state.pace.locked_by
         self.state.apply(entry)
         self.initiative.note(fact)
         if isinstance(fact, ServerMessage):
             if isinstance(fact, PlayerSaid | PlayerMoved | PlayerActed):
                 audience -= {fact.player}  # they know: the ack said so
             self.show(fact, audience)
+        if told := hosting.lock_changed(before, self.state.pace.locked_by, fact):
+            self.show(told, self.state.bodies)
         if isinstance(fact, TurnDone):
             self._on_turn(fact)
 

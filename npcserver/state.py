@@ -50,6 +50,7 @@ BECAUSE = {"en": ": {}", "zh": "：{}"}
 class Save:
     """A scene as it was at a checkpoint; turns under way are no part of it."""
 
+    at_ms: int
     bodies: dict[str, Body]
     happenings: tuple[Happening, ...]
     actions: dict[str, Doing]
@@ -169,9 +170,9 @@ class SceneState:
                 for npc in entry.audience & self.loaded.characters.keys():
                     self.witnessed.setdefault((npc, name), self.number)
             case SceneChanged(what="saved", name=str(name)):
-                self.saves[name] = self._saved()
+                self.saves[name] = self._saved(entry.at_ms)
             case SceneChanged(what="restored", name=str(name)):
-                self._restore(self.saves[name])
+                self._restore(self.saves[name], entry.at_ms)
             case TurnStarted() as started:
                 self.turns += 1
                 players = [who for who in started.to if who not in self.loaded.characters]
@@ -203,8 +204,9 @@ class SceneState:
                 self.number += gone.happenings
                 self.turns += gone.turns
 
-    def _saved(self) -> Save:
+    def _saved(self, at_ms: int) -> Save:
         return Save(
+            at_ms,
             dict(self.bodies),
             tuple(self.happenings),
             dict(self.actions),
@@ -217,7 +219,7 @@ class SceneState:
             self.story,
         )
 
-    def _restore(self, save: Save) -> None:
+    def _restore(self, save: Save, at_ms: int) -> None:
         """Stand where the scene was saved. Who came since stays; who left since stays away."""
         here = self.bodies
         self.bodies = {npc.id: save.bodies[npc.id] for npc in self.npcs}
@@ -233,7 +235,7 @@ class SceneState:
         self.memories.go_back(save.memories)
         # Whoever locked it then and is gone cannot unlock it.
         locked_by = save.pace.locked_by if save.pace.locked_by in self.bodies else ""
-        self.pace = replace(save.pace, locked_by=locked_by)
+        self.pace = replace(save.pace.later(at_ms - save.at_ms), locked_by=locked_by)
 
     def happening(self, number: int) -> Happening | None:
         """What happened then, if it is still kept as it was."""

@@ -43,6 +43,7 @@ def snapshot(state: SceneState, player: str) -> SceneSnapshot:
         emotions={key: emotion.face for key, emotion in scene.emotions.items()},
         actions=list(scene.actions),
         recent=recent(state, player),
+        locked=state.pace.locked_by or None,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npcserver import director
+from npcserver import director, relevance
 from npcserver.hearing import listeners
 from npcserver.journal import Entry, Fact
 from npcserver.library import LoadedScene, load_scene
@@ -70,12 +70,39 @@ def chosen(state: SceneState, text: str, **more: str) -> tuple[tuple[str, ...], 
         ("Where does Ada live?", "bo", ("bo",), "gaze"),
         ("Ada, where do you live?", "bo", ("ada",), "named"),
         ("Come along.", "lee", (), "said to a player who was looked at"),
+        ("Good day.", "kit", ("ada",), "nearest"),  # a look at oneself says nothing
         ("I see.", "cy", ("ada",), "nearest"),  # out of earshot
     ],
 )
 def test_who_is_meant(text: str, looking_at: str, who: tuple[str, ...], because: str) -> None:
     state = standing(QUAY, "kit", "lee")
     assert chosen(state, text, looking_at=looking_at) == (who, because)
+
+
+@pytest.mark.parametrize(
+    ("text", "who"),
+    [
+        ("An old boat, that.", ()),
+        ("The boat is the end of me.", ()),
+        ("Will you mend it?", ("cy",)),
+        ("You will mend it.", ()),
+        ("Old, are you there?", ("ada",)),
+        ("Where is old marta?", ("ada",)),
+        ("I told the keeper.", ("bo",)),
+        ("the keeper and will turner.", ("bo", "cy")),
+    ],
+)
+def test_a_word_of_every_day_is_no_name(text: str, who: tuple[str, ...]) -> None:
+    names = {"ada": "Old Marta", "bo": "The Keeper", "cy": "Will Turner"}
+    cast = {
+        npc: QUAY.characters[npc].model_copy(
+            update={"name": name, "talkativeness": 0, "aliases": []}
+        )
+        for npc, name in names.items()
+    }
+    state = standing(replace(QUAY, characters=cast))
+    choice = director.choose(state, "kit", text, (), frozenset(state.bodies))
+    assert (choice.npcs if choice.because == "named" else ()) == who
 
 
 def test_she_is_whoever_was_talked_of_last() -> None:
@@ -133,6 +160,24 @@ def test_half_talkative_is_half_the_lines_and_hangs_on_seed_and_place_only() -> 
     assert 70 < sum(answers(1)) < 130
     assert answers(1) == answers(1)
     assert answers(1) != answers(2)
+
+
+def test_sheets_are_read_once_and_not_for_every_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, meaning = standing(shy("ada", "bo")), relevance.meaning
+    read: list[str] = []
+
+    def reading(text: str) -> frozenset[str]:
+        read.append(text)
+        return meaning(text)
+
+    monkeypatch.setattr(relevance, "meaning", reading)
+    assert chosen(state, "Boats!") == (("bo",), "interest")
+    sheets = {sheet.about for sheet in state.loaded.characters.values()}
+    assert sheets <= set(read), "a scene that was changed is read anew"
+    read.clear()
+    assert chosen(state, "Hello, boats!") == (("bo",), "interest")
+    assert "Hello, boats!" in read
+    assert not sheets & set(read)
 
 
 def said(line: str, text: str, player: str = "kit") -> PlayerSaid:

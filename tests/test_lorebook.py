@@ -1,7 +1,9 @@
 """Lorebooks: every field of the Character Book, files of every form, and what is refused."""
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 from npcserver.errors import SceneError
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene, load_scene
-from npcserver.lorebook import Lorebook, pattern_fault
+from npcserver.lorebook import Entry, Lorebook, _alike, pattern_fault
 from npcserver.prompt import PromptBuilder, estimate_tokens
 from npcserver.state import SceneState
 from tests.server import SCENES
@@ -112,6 +114,70 @@ def test_no_key_and_no_line_breaks_it(key: str, line: str) -> None:
         assert told(book({"keys": [key]}), line) in ([], ["E0"])
         if pattern_fault(key) is None:
             assert told(book({"keys": [key], "use_regex": True}), line) in ([], ["E0"])
+
+
+WORDS = st.sampled_from(["s", "ſ", "S", "is", "İs", "ıS", "s.", "皮", "皮s"])
+LINES = st.lists(st.lists(WORDS, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=4)
+ENTRY = st.fixed_dictionaries(
+    {
+        "content": WORDS,
+        "keys": st.lists(WORDS, max_size=3),
+        "secondary_keys": st.lists(WORDS, max_size=2),
+        **dict.fromkeys(("selective", "case_sensitive"), st.booleans()),
+    }
+)
+
+
+@given(st.lists(ENTRY, max_size=6), LINES, st.booleans())
+def test_a_book_tells_what_its_keys_say_one_by_one(
+    entries: list[dict[str, Any]], lines: list[str], recursive: bool
+) -> None:
+    """However its keys are looked up, it is as if each were searched for in each line."""
+    whole = book(*entries, recursive_scanning=recursive, scan_depth=3, token_budget=2000)
+
+    def stands(keys: list[str], entry: Entry, scanned: list[str]) -> bool:
+        flags, latin = 0 if entry.case_sensitive else re.IGNORECASE, "[A-Za-z0-9]"
+        edged = (
+            (f"(?<!{latin})" if re.match(latin, key) else "")
+            + re.escape(key)
+            + (f"(?!{latin})" if re.match(latin, key[-1]) else "")
+            for key in keys
+        )
+        return any(re.search(key, line, flags) for key in edged for line in scanned)
+
+    def comes_up(entry: Entry, scanned: list[str]) -> bool:
+        second = not (entry.selective and entry.secondary_keys)
+        return stands(entry.keys, entry, scanned) and (
+            second or stands(entry.secondary_keys, entry, scanned)
+        )
+
+    expected: set[int] = set()
+    scanned = lines[-3:]
+    while scanned:
+        rest = set(range(len(entries))) - expected
+        new = {at for at in rest if comes_up(whole.entries[at], scanned)}
+        expected |= new
+        scanned = [whole.entries[at].content for at in new] if recursive else []
+    for _ in range(2):  # found, then remembered
+        found = whole.told(lines, len)
+        assert [id(entry) for entry in found] == [id(whole.entries[at]) for at in sorted(expected)]
+
+
+def test_keys_are_looked_up_the_same_wherever_case_does_not_count() -> None:
+    every = map(chr, range(sys.maxunicode + 1))
+    cased = "".join(char for char in every if {char.lower(), char.upper()} != {char})
+    for char in cased:
+        same = re.findall(re.escape(char), cased, re.IGNORECASE)
+        assert {_alike(each) for each in same} == {_alike(char)}
+
+
+def test_a_line_asks_only_the_keys_that_may_stand_in_it() -> None:
+    whole = book(*({"keys": [f"key{at}", f"other{at}"]} for at in range(2000)))
+    assert told(whole, "Is key7 here, or key1234?") == ["E7", "E1234"]
+    asked = [
+        key.text for keys in whole.index._plain.values() for key in keys if "pattern" in vars(key)
+    ]
+    assert set(asked) <= {"key7", "key1", "key12", "key123", "key1234"}
 
 
 # ---- beside a scene ------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Saves: a scene goes back to a checkpoint exactly, and forgets what came after it."""
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from npcserver.scene import LiveScene
 from npcserver.state import SceneState
 from tests.clock import run
 from tests.server import SCENES
-from tests.stage import QUAY, Player, live
+from tests.stage import QUAY, Player, directed, live
 
 LINES = ["Hello.", "Ring the bell.", "Give me a herring.", "You are a fool.", "Is it late?"]
 
@@ -71,6 +72,39 @@ def test_fifty_turns_are_forgotten_and_played_again_to_the_letter() -> None:
             begun = len(facts(store))
             await talk(kit, 50, seed=2)
             assert facts(store, begun) == first
+
+    run(main)
+
+
+@pytest.mark.parametrize("bounds", [{"cooldown_s": 60}, {"own_lines": 2, "cooldown_s": 0}])
+def test_unasked_lines_come_again_too_however_late_it_is(bounds: dict[str, Any]) -> None:
+    """Who rested at the save rests as long after it, and the lines of a minute count as then."""
+    living = directed(**{"exchanges": 2, "own_lines": 6, "silence_s": 20, **bounds})
+
+    async def main() -> None:
+        store = Store(":memory:")
+        async with live(store, ScriptedEngine({"quay": living}), loaded=living) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+
+            async def branch() -> list[dict[str, Any]]:
+                begun = len(facts(store))
+                await asyncio.sleep(5)
+                for _ in range(3):
+                    await kit.send("scene.event", name="fog", args={"thick": True})
+                    await scene.floor.quiet()
+                    await asyncio.sleep(30)
+                return facts(store, begun)
+
+            await branch()
+            await kit.send("scene.event", name="fog", args={"thick": True})
+            await scene.floor.quiet()
+            await kit.send("scene.save", save_id="fork")
+            first = await branch()
+            assert {"event", "silence"} <= {fact.get("because") for fact in first}
+            for wait in (0, 100, 3600):
+                await asyncio.sleep(wait)
+                await kit.send("scene.restore", save_id="fork")
+                assert await branch() == first
 
     run(main)
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from npcserver.admission import Admission
 from npcserver.engines.base import Decision, Prompt
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.explaining import explain
+from npcserver.floor import Rules
 from npcserver.journal import Store
 from npcserver.library import LoadedScene, load_scene
 from npcserver.prompt import PromptBuilder
@@ -171,6 +173,29 @@ def test_where_rules_leave_it_open_the_model_decides_and_says_how_surely() -> No
     assert (told.because, told.odds) == ("model", {"ada": 0.3, "bo": 0.7})
 
 
+def test_the_models_choice_waits_to_be_let_in_as_turns_do() -> None:
+    loaded, admission = directed(ask_model=True), Admission(lambda: 1000)
+    asked_at: list[float] = []
+
+    class Watched(Casting):
+        async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
+            asked_at.append(asyncio.get_running_loop().time())
+            return await super().decide(prompt, options)
+
+    async def main() -> None:
+        rules = Rules(admission=admission)
+        async with live(engine=Watched({"quay": loaded}), loaded=loaded, rules=rules) as scene:
+            kit = await Player(scene, "kit").join()
+            async with admission.admitted(1000, deadline=100):
+                await kit.say("Good day.")
+                await asyncio.sleep(7)
+                assert not asked_at
+            assert (await kit.until("turn.started")).because == "model"
+            assert asked_at[0] == 7
+
+    run(main)
+
+
 def test_an_exchange_is_explained_by_the_line_it_answers() -> None:
     loaded, store = directed(exchanges=1), Store(":memory:")
 
@@ -206,11 +231,22 @@ def test_a_lock_stops_who_speaks_and_ends_with_its_host() -> None:
             assert (await kit.until("turn.done", 2)).reason == "the game plays a scripted scene"
             await kit.send("player.act", action="waves", target="ada")
             assert (await kit.until("turn.done", 3)).status == "silent"
+            started = [each.because for each in kit.of("turn.started")]
+            assert started == ["addressed", "nearest", "act"]
+            assert (await Player(scene, "lee").join()).of("scene.snapshot")[0].locked == "host"
             await scene.leave("host")
+            assert locks(kit) == [("locked", "host"), ("unlocked", "host")]
+            assert (await Player(scene, "rue").join()).of("scene.snapshot")[0].locked is None
             await kit.say("Hello.", to=["ada"])
             assert (await kit.until("turn.done", 4)).status == "completed"
 
     run(main)
+
+
+def locks(player: Player) -> list[tuple[str, str]]:
+    """What a player was told of locks, by whom."""
+    told = player.of("scene.changed")
+    return [(each.what, each.name) for each in told if each.what in ("locked", "unlocked")]
 
 
 def test_a_save_holds_the_lock_and_a_restart_ends_it() -> None:
@@ -224,8 +260,14 @@ def test_a_save_holds_the_lock_and_a_restart_ends_it() -> None:
             await host.send("scene.save", save_id="locked")
             await host.send("scene.restore", save_id="free")
             assert not scene.state.pace.locked_by
+            assert host.of("scene.snapshot")[-1].locked is None
             await host.send("scene.restore", save_id="locked")
             assert scene.state.pace.locked_by == "host"
+            assert host.of("scene.snapshot")[-1].locked == "host"
+            changes = [("locked", "host"), ("unlocked", "host"), ("locked", "host")]
+            assert locks(host) == changes
+            await host.send("scene.restore", save_id="locked")
+            assert locks(host) == changes, "it was locked before"
         async with live(store) as scene:
             assert not scene.state.pace.locked_by
 
