@@ -5,8 +5,8 @@ English words and Chinese character pairs alike. Knows nothing of models or scen
 
 import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 _STOP = frozenset(
@@ -23,9 +23,11 @@ _FILLERS = frozenset(
     """a am an and are do does did is just now oh please really so the then there to
     well""".split()
 )
-SAME_SHARE = 0.8
-"""Of all terms of two lines, how many both must have to be the same line. The most alike of the
-wordings that writers listed then nearly always had the same answer (benchmarks/answers.py)."""
+_ASKING = frozenset("who what when where why how which".split())
+SAME_FUNCTION_WORDS = 0.5
+SAME_SHARE = 0.6
+"""Of the weight of all terms of two lines, how much both must have to be the same line. The most
+alike of the wordings that writers listed then mostly has the same answer: benchmarks/answers.py."""
 _DENIAL = re.compile(
     r"\b(?:not?|never|nobody|nothing|none|nor)\b|n['’]t\b|[不没未别勿]", re.IGNORECASE
 )
@@ -66,8 +68,8 @@ class Index:
     def __init__(self, texts: Sequence[str]) -> None:
         """Args: texts: named by their place in all that is found."""
         self._bags = [terms(text) for text in texts]
-        self._cores = [_core(text) for text in texts]
-        self._denials = [_denials(text) for text in texts]
+        self._cores = [sorted(_core(text)) for text in texts]
+        self._turns = [_turn(text) for text in texts]
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
         for index, bag in enumerate(self._bags):
             for term in bag:
@@ -91,19 +93,26 @@ class Index:
         ]
 
     def same(self, query: str) -> list[int]:
-        """The texts that say the same as `query` in all but a word, the most alike first.
+        """The texts that say the same as `query`, the most alike first.
 
-        Words that change nothing are not counted (`So what's your name, please?`), and a text in
-        which more or less is denied is another one.
+        Alike is the share of terms in common, by weight. Words that change nothing are not counted
+        (`So what's your name, please?`). A text that asks or denies otherwise is another one.
         """
-        mine, denials = _core(query), _denials(query)
-        shared = Counter(index for term in mine for index in self._holding.get(term, ()))
+        mine, turn = sorted(_core(query)), _turn(query)
+        shared: defaultdict[int, float] = defaultdict(float)
+        for term in mine:
+            for index in self._holding.get(term, ()):
+                shared[index] += self._weight(term, SAME_FUNCTION_WORDS)
+        whole = self._weigh(mine)
         alike = sorted(
-            (-count / (len(mine) + len(self._cores[index]) - count), index)
-            for index, count in shared.items()
-            if self._denials[index] == denials
+            (-weight / (whole + self._weigh(self._cores[index]) - weight), index)
+            for index, weight in shared.items()
+            if self._turns[index] == turn
         )
         return [index for share, index in alike if -share >= SAME_SHARE]
+
+    def _weigh(self, wanted: Iterable[str]) -> float:
+        return sum(self._weight(term, SAME_FUNCTION_WORDS) for term in wanted)
 
     def _weight(self, term: str, function_words: float) -> float:
         rarity = math.log(1 + len(self._bags) / max(len(self._holding.get(term, ())), 1))
@@ -129,5 +138,6 @@ def _core(text: str) -> frozenset[str]:
     return left if len(left) > 1 or left - _STOP else terms(text)
 
 
-def _denials(text: str) -> int:
-    return len(_DENIAL.findall(text))
+def _turn(text: str) -> tuple[frozenset[str], int]:
+    """What is asked for, and how often something is denied."""
+    return terms(text) & _ASKING, len(_DENIAL.findall(text))

@@ -111,9 +111,10 @@ def test_the_same_line(one: str, other: str) -> None:
         ("Who are you?", "Where are you?"),
         ("I will pay you double for it", "I will not pay you double for it"),
         ("I can pay you double for it", "I can't pay you double for it"),
-        ("Is the north road open now?", "Is the south road open now?"),
+        ("Is the north road open?", "Is the south gate open?"),
         ("我会付给你双倍的船钱去那边的对岸好吗", "我不会付给你双倍的船钱去那边的对岸好吗"),
         ("?", "!"),
+        ("When were you born?", "Where were you born?"),
         ("and you are?", "are you ok"),
     ],
 )
