@@ -309,8 +309,8 @@ class Lobby:
         )
         entries = await asyncio.to_thread(self._store.entries, scene_id, instance)
         speech = await asyncio.to_thread(self._store.speech, scene_id, instance)
-        await scene.start(entries, speech)
-        await asyncio.to_thread(scene.state.memories.prepare)
+        await asyncio.to_thread(scene.load, entries)
+        await scene.start(speech)
         self._live[(scene_id, instance)] = scene
         return scene
 

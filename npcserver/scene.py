@@ -88,15 +88,18 @@ class LiveScene:
 
     # ---- life ------------------------------------------------------------------------------
 
-    async def start(self, entries: Iterable[Entry] = (), speech: Mapping[str, str] = {}) -> None:
-        """Stand where the journal ends, and begin to act.
-
-        Args:
-            entries: the instance's journal.
-            speech: what was said in turns that a crash cut; they are closed as interrupted.
-        """
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Stand where the instance's journal ends. A long one takes seconds; a thread may do it."""
         for entry in entries:
             self.state.apply(entry)
+        self.state.memories.prepare()
+
+    async def start(self, speech: Mapping[str, str] = {}) -> None:
+        """Begin to act.
+
+        Args:
+            speech: what was said in turns that a crash cut; they are closed as interrupted.
+        """
         self._mailbox.open()
         for turn_id, turn in list(self.state.open_turns.items()):
             done = TurnDone(

@@ -120,7 +120,8 @@ async def live(
         rules=rules or Rules(),
         wall_ms=lambda: round(1000 * asyncio.get_running_loop().time()),
     )
-    await scene.start(store.entries("quay", instance), store.speech("quay", instance))
+    scene.load(store.entries("quay", instance))
+    await scene.start(store.speech("quay", instance))
     try:
         yield scene
     finally:

@@ -14,11 +14,12 @@ from npcserver.config import Settings
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.hosting import Sender
-from npcserver.journal import Store
+from npcserver.journal import Entry, Store
 from npcserver.lobby import Lobby
 from npcserver.protocol import PlayerInfo, PlayerSaid, Resume, parse
 from npcserver.scene import LiveScene
 from npcserver.session import Session
+from npcserver.state import SceneState
 from tests.clock import run
 from tests.stage import QUAY, Player, live
 
@@ -142,3 +143,27 @@ def test_a_closed_scene_refuses_and_answers_everybody_who_waits() -> None:
             assert refused.value.code == "not_here"
 
     run(main)
+
+
+def test_a_journal_is_folded_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    apply = SceneState.apply
+
+    def noted(state: SceneState, entry: Entry) -> None:
+        threads.append(threading.get_ident())
+        apply(state, entry)
+
+    async def main() -> None:
+        store = Store(tmp_path / "journal.db")
+        async with open_lobby(store) as lobby:
+            await say(*await enter(lobby, "kit"), "I am here.")
+        journaled = len(store.entries("quay", "main"))
+        monkeypatch.setattr(SceneState, "apply", noted)
+        async with open_lobby(store) as lobby:
+            await enter(lobby, "lou")
+        assert threading.get_ident() not in threads[:journaled]
+        assert set(threads[journaled:]) == {threading.get_ident()}, "what happens now is the loop's"
+
+    asyncio.run(main())
