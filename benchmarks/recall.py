@@ -22,7 +22,7 @@ import yaml
 
 from npcserver import memories
 from npcserver.memories import Memories
-from npcserver.memory import Line, Memory, importance
+from npcserver.memory import Line, Memory
 from npcserver.recall import terms
 
 CASES = Path(__file__).parent / "recall_cases"
@@ -53,7 +53,6 @@ def remembered(language: str, told: Sequence[str]) -> Memories:
     held = Memories(language, {NPC: "Keeper"})
     for number, text in enumerate(told, 1):
         speaker = ("kit", "lou", "rue")[number % 3]
-        weight = importance(text, spoken=True, by_world=False, meant=True, deed=False)
         memory = Memory(
             number,
             number * 3000,
@@ -67,7 +66,6 @@ def remembered(language: str, told: Sequence[str]) -> Memories:
             "talk",
             frozenset({speaker, NPC}),
             None,
-            weight,
         )
         held.add(memory, player=True)
     return held

@@ -6,6 +6,7 @@ Whatever a turn produces goes through the scene's mailbox, so that the scene sta
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -216,13 +217,32 @@ class Floor:
         """Forget a turn that nobody was told of."""
         if turn.task is not None:
             turn.task.cancel()
+        self._leave(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        """A turn is over: it holds the floor no more, and whoever waits for it goes on."""
         turn.over.set()
-        self._turns.remove(turn)
+        if turn in self._turns:
+            self._turns.remove(turn)
 
     async def _run(self, turn: Turn) -> None:
         """The turn's task: wait for the floor, play, end. Interrupting it is `stop`'s business."""
-        status: TurnStatus = "completed"
-        reason = None
+        status: TurnStatus
+        try:
+            status, reason = await self._play_in_time(turn)
+        except (EngineError, JournalError) as error:
+            status, reason = "failed", error.message
+        except Exception as error:  # a fault in one turn must not hold the floor for ever
+            log.exception("a turn of %s failed", turn.npc)
+            status, reason = "failed", f"internal error: {type(error).__name__}"
+        try:
+            await self._scene.call(lambda: self._end(turn, status, reason))
+        except NpcError as error:
+            log.error("the end of a turn of %s was not written down: %s", turn.npc, error.message)
+            self._leave(turn)
+
+    async def _play_in_time(self, turn: Turn) -> tuple[TurnStatus, str | None]:
+        """Wait for the floor and play; how it ends, and why."""
         try:
             async with asyncio.timeout_at(turn.deadline):
                 if turn.open:
@@ -231,20 +251,11 @@ class Floor:
                     await ahead.over.wait()
                 await self._play(turn)
         except (TimeoutError, Late) as error:
-            status, reason = "timeout", "the answer took longer than allowed"
             if not turn.text:
                 why = error.message if isinstance(error, Late) else "no answer came in time"
                 await self._scene.call(lambda: self._be_brief(turn, why))
-        except EngineError as error:
-            status, reason = "failed", error.message
-        except JournalError as error:
-            status, reason = "failed", error.message
-        except Exception as error:  # a fault in one turn must not hold the floor for ever
-            log.exception("a turn of %s failed", turn.npc)
-            status, reason = "failed", f"internal error: {type(error).__name__}"
-        if status == "completed" and not turn.text:
-            status, reason = "silent", "nothing to say"
-        await self._scene.call(lambda: self._end(turn, status, reason))
+            return "timeout", "the answer took longer than allowed"
+        return ("completed", None) if turn.text else ("silent", "nothing to say")
 
     async def _cast(self, turn: Turn) -> None:
         """Let the model choose who takes the turn, where the scene says so and the rules do not."""
@@ -331,8 +342,9 @@ class Floor:
         await self._start(turn)
 
     async def _start(self, turn: Turn) -> None:
-        turn.turn_id = f"t{self._scene.state.turns + 1}"
-        await self._scene.record(telling.started(turn), turn.audience)
+        turn_id = f"t{self._scene.state.turns + 1}"
+        await self._scene.record(telling.started(turn, turn_id), turn.audience)
+        turn.turn_id = turn_id  # only now: what is not written down has not begun
 
     async def _take(self, turn: Turn, part: Part) -> None:
         """Take in one part of a turn, unless the turn was stopped meanwhile."""
@@ -349,17 +361,24 @@ class Floor:
         await self._end(turn, "silent", reason)
 
     async def _end(self, turn: Turn, status: TurnStatus, reason: str | None) -> None:
+        """End a turn, once. Whatever fails, it holds the floor no more, and its asker is told."""
         if turn.over.is_set():
             return
         if not turn.turn_id and turn.unasked:
             self._drop(turn)
             return
-        if not turn.turn_id:
-            turn.begun_at, turn.audience = turn.asked_at, frozenset(turn.to)
-            await self._start(turn)
-        turn.over.set()
-        if turn in self._turns:
-            self._turns.remove(turn)
+        try:
+            if not turn.turn_id:
+                turn.begun_at, turn.audience = turn.asked_at, frozenset(turn.to)
+                await self._start(turn)
+        except NpcError:
+            # No `t` and number: the next turn that is written down has that.
+            turn.turn_id = f"unwritten-{uuid.uuid4().hex}"
+            self._scene.show(telling.started(turn, turn.turn_id), turn.audience)
+            self._scene.show(telling.done(turn, status, reason), turn.audience)
+            raise
+        finally:
+            self._leave(turn)
         done = telling.done(turn, status, reason)
         try:
             await self._scene.record(done, turn.audience)

@@ -6,10 +6,12 @@ say.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from npcserver import director, hearing
+from npcserver.errors import NpcError
 from npcserver.floor import Floor
 from npcserver.journal import Cue, Fact
 from npcserver.protocol import (
@@ -22,6 +24,8 @@ from npcserver.protocol import (
     TurnDone,
 )
 from npcserver.state import SceneState
+
+log = logging.getLogger(__name__)
 
 COMES = {"en": "{} comes in.", "zh": "{}来了。"}
 GREETED_AFTER_S = 4.0
@@ -110,9 +114,15 @@ class Initiative:
             self._floor.volunteer(npc, "arrival", player, given=given)
 
     def _begin(self, handler: Callable[[], Awaitable[None]]) -> None:
-        task = asyncio.create_task(self._scene.call(handler))
+        task = asyncio.create_task(self._try(handler))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, handler: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self._scene.call(handler)
+        except NpcError as error:
+            log.error("nobody could speak unasked: %s", error.message)
 
     def _wait(self) -> None:
         if self._timer is not None:
@@ -129,11 +139,13 @@ class Initiative:
 
     async def _break_silence(self) -> None:
         state, words = self._scene.state, QUIET[self._language]
-        npc = self._who("silence", frozenset(state.bodies), words)
-        if npc is not None and not self._floor.is_busy:
-            await self._scene.record(Cue(words=words), frozenset({npc}))
-            self._floor.volunteer(npc, "silence")
-        self._wait()
+        try:
+            npc = self._who("silence", frozenset(state.bodies), words)
+            if npc is not None and not self._floor.is_busy:
+                await self._scene.record(Cue(words=words), frozenset({npc}))
+                self._floor.volunteer(npc, "silence")
+        finally:
+            self._wait()
 
     def _who(self, because: Because, seen_by: frozenset[str], words: str) -> str | None:
         if not self._direction.own_lines:

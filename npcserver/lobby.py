@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from npcserver import rewriting
 from npcserver.admission import Admission
@@ -77,6 +78,7 @@ class Lobby:
         self._live: dict[tuple[str, str], LiveScene] = {}
         self._making: dict[tuple[str, str], asyncio.Task[LiveScene]] = {}
         self._putting_away: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._seats: dict[tuple[str, str, str], _Seat] = {}
         self._lines: OrderedDict[str, Bucket] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +128,8 @@ class Lobby:
         found = []
         for where in await asyncio.to_thread(self._store.instances_of, player):
             if scene_id in (None, where[0]) and instance in (None, where[1]):
-                found.append(await self._erase(player, *where))
+                async with self._alone(*where):
+                    found.append(await self._erase(player, *where))
         self._lines.pop(player, None)
         # Also where nothing was found: it may have been cut short the last time.
         await asyncio.to_thread(self._store.scrub)
@@ -141,7 +144,7 @@ class Lobby:
             self._unseat(seat)
         count = await rewriting.erase(scene, self._store, player)
         log.info("a player was erased from %s/%s: %d entries", scene_id, instance, count)
-        await self._put_away((scene_id, instance))
+        await self._close_if_empty((scene_id, instance))
         return Erasure(scene_id, instance, count)
 
     # ---- sessions --------------------------------------------------------------------------
@@ -166,12 +169,26 @@ class Lobby:
         Raises:
             Closed: no such scene, or too many live instances.
         """
+        async with self._alone(scene_id, instance):
+            return await self._enter(scene_id, instance, player, resume, host, evict)
+
+    async def _enter(
+        self,
+        scene_id: str,
+        instance: str,
+        player: PlayerInfo,
+        resume: Resume | None,
+        host: bool,
+        evict: Evict,
+    ) -> tuple[Session, LiveScene, int]:
         scene = await self._scene(scene_id, instance)
         key = (scene_id, instance, player.id)
         seat = self._seats.get(key)
         if seat is not None:
             self._unseat(seat)
-        if seat and resume and _can_resume(seat, resume):
+        # A resumed session does not join again, so its player must stand there still.
+        there = player.id in scene.state.bodies
+        if seat and resume and there and _can_resume(seat, resume):
             seat.evict = evict
             seat.session.rewind(resume.after_seq, self._started(seat.session, resumed=True))
             return seat.session, scene, resume.after_seq
@@ -216,12 +233,13 @@ class Lobby:
             seat.evict = None
 
     async def _expire(self, key: tuple[str, str, str], seat: _Seat) -> None:
-        if self._seats.get(key) is not seat or seat.evict is not None:
-            return
-        del self._seats[key]
-        await seat.scene.leave(seat.session.player.id)
+        where = key[:2]
+        async with self._alone(*where):
+            if self._seats.get(key) is not seat or seat.evict is not None:
+                return
+            del self._seats[key]
+            await seat.scene.leave(seat.session.player.id)
         if seat.scene.is_empty:
-            where = key[:2]
             self._putting_away[where] = asyncio.get_running_loop().call_later(
                 self.settings.instance_idle_seconds,
                 lambda: self._spawn(self._put_away(where)),
@@ -254,6 +272,13 @@ class Lobby:
 
     # ---- instances -------------------------------------------------------------------------
 
+    def _alone(self, scene_id: str, instance: str) -> asyncio.Lock:
+        """Held by whoever comes into an instance, leaves it, erases from it or puts it away.
+
+        None of them may find the scene that another is about to close.
+        """
+        return self._locks.setdefault((scene_id, instance), asyncio.Lock())
+
     async def _scene(self, scene_id: str, instance: str) -> LiveScene:
         key = (scene_id, instance)
         if handle := self._putting_away.pop(key, None):
@@ -284,13 +309,17 @@ class Lobby:
         )
         entries = await asyncio.to_thread(self._store.entries, scene_id, instance)
         speech = await asyncio.to_thread(self._store.speech, scene_id, instance)
-        await scene.start(entries, speech)
-        await asyncio.to_thread(scene.state.memories.prepare)
+        await asyncio.to_thread(scene.load, entries)
+        await scene.start(speech)
         self._live[(scene_id, instance)] = scene
         return scene
 
     async def _put_away(self, key: tuple[str, str]) -> None:
         self._putting_away.pop(key, None)
+        async with self._alone(*key):
+            await self._close_if_empty(key)
+
+    async def _close_if_empty(self, key: tuple[str, str]) -> None:
         scene = self._live.get(key)
         if scene is not None and scene.is_empty:
             del self._live[key]

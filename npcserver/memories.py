@@ -131,10 +131,11 @@ class Memories:
             self.items.values(),
             key=lambda item: (item.importance + _recency(newest - item.number, MOST), item.number),
         )
-        for memory in by_worth[: len(self.items) - MOST]:
-            del self.items[memory.number]
-            for npc in memory.heard_by & self._indexes.keys():
-                self._indexes[npc].drop(memory.number)
+        gone = {memory.number for memory in by_worth[: len(self.items) - MOST]}
+        for number in gone:
+            del self.items[number]
+        for index in self._indexes.values():
+            index.drop_all(gone)
         self._recalled.clear()
 
     def copy(self) -> "Memories":
@@ -149,13 +150,11 @@ class Memories:
 
     def go_back(self, saved: "Memories") -> None:
         """Remember what a save holds, and nothing else."""
-        gone = [one for number, one in self.items.items() if saved.items.get(number) is not one]
+        gone = {number for number, one in self.items.items() if saved.items.get(number) is not one}
         back = [one for number, one in saved.items.items() if self.items.get(number) is not one]
-        for index in self._indexes.values():
-            for memory in gone:
-                index.drop(memory.number)
-        for memory in back:
-            self._put(memory)
+        for npc, index in self._indexes.items():
+            index.drop_all(gone)
+            index.put_all(_found_by(npc, back))
         self.items = dict(saved.items)
         self.acquaintances = dict(saved.acquaintances)
         self.summaries = dict(saved.summaries)
@@ -253,11 +252,18 @@ class Memories:
 
     def _index(self, npc: str) -> Index:
         if npc not in self._indexes:
-            index = self._indexes[npc] = Index()
-            for memory in self.items.values():
-                if npc in memory.heard_by and memory.heard_as(npc):
-                    index.put(memory.number, memory.terms(npc))
+            self._indexes[npc] = Index()
+            self._indexes[npc].put_all(_found_by(npc, self.items.values()))
         return self._indexes[npc]
+
+
+def _found_by(npc: str, memories: Iterable[Memory]) -> dict[int, frozenset[str]]:
+    """What those of the memories are about of which a character heard anything, by number."""
+    return {
+        memory.number: memory.terms(npc)
+        for memory in memories
+        if npc in memory.heard_by and memory.heard_as(npc)
+    }
 
 
 def _may_come_up(memory: Memory, line: Line) -> bool:

@@ -29,7 +29,6 @@ class Memory:
         to: to whom it was said, by name; `between` are they and the speaker, by id.
         deed: what a character did while saying it.
         heard_by: who perceived it, by id.
-        importance: 0 to 1.
         reached: how many characters of `text` reached whom, where somebody did not hear all of it.
     """
 
@@ -45,7 +44,6 @@ class Memory:
     volume: Volume
     heard_by: frozenset[str]
     deed: str | None
-    importance: float
     reached: tuple[tuple[str, int], ...] = ()
 
     def heard_as(self, npc: str) -> str:
@@ -60,7 +58,25 @@ class Memory:
 
     def terms(self, npc: str) -> frozenset[str]:
         """What it is about to a character who holds it."""
-        return terms(self.heard_as(npc)) | self._named
+        heard = self.heard_as(npc)
+        return self._found[0] if heard == self.text else terms(heard) | self._named
+
+    @property
+    def importance(self) -> float:
+        """How much it matters, 0 to 1."""
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> tuple[frozenset[str], float]:
+        """What it is about, and how much it matters: not asked while a journal is folded."""
+        weight = importance(
+            self.text,
+            spoken=self.spoken,
+            by_world=not self.speaker,
+            meant=bool(self.to),
+            deed=self.deed is not None,
+        )
+        return terms(self.text) | self._named, weight
 
     @cached_property
     def _named(self) -> frozenset[str]:

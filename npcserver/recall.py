@@ -10,6 +10,8 @@ import math
 import re
 import sys
 from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -131,6 +133,27 @@ class Index:
             _cut(self._places[term], number)
             if not self._places[term]:
                 del self._places[term]
+
+    def put_all(self, found: Mapping[int, frozenset[str]]) -> None:
+        """Add many texts at once, none of which is there."""
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for number, bag in found.items():
+            for term in bag:
+                places[term].append(number)
+        self._bags.update(found)
+        self._numbers = sorted([*self._numbers, *found])
+        for term, numbers in places.items():
+            self._places[term] = sorted([*self._places.get(term, ()), *numbers])
+
+    def drop_all(self, numbers: Set[int]) -> None:
+        """Take many texts out at once, those that are there."""
+        gone = self._bags.keys() & numbers
+        touched = frozenset().union(*(self._bags.pop(number) for number in gone))
+        self._numbers = [number for number in self._numbers if number not in gone]
+        for term in touched:
+            left = [number for number in self._places.pop(term) if number not in gone]
+            if left:
+                self._places[term] = left
 
     def find(self, wanted: frozenset[str], before: int) -> list[Found]:
         """The texts with numbers below `before` that have most in common with a line.

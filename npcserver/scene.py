@@ -6,8 +6,6 @@ for an engine. Journal, engine and clock are passed in; it knows nothing of sock
 nothing with other scenes.
 """
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
@@ -15,13 +13,14 @@ import jsonschema
 
 from npcserver import director, hearing, hosting, story
 from npcserver.engines.base import Engine
-from npcserver.errors import NpcError, Rejected
+from npcserver.errors import Rejected
 from npcserver.floor import Floor, Rules
 from npcserver.happening import Body
 from npcserver.hosting import Sender
 from npcserver.initiative import Initiative
 from npcserver.journal import Batch, Entry, Fact, Journal, TurnHeardBy, TurnRated
 from npcserver.library import LoadedScene
+from npcserver.mailbox import Mailbox
 from npcserver.protocol import (
     ActionResult,
     ClientMessage,
@@ -51,12 +50,8 @@ from npcserver.protocol import (
 from npcserver.state import SceneState
 from npcserver.views import person_view, snapshot
 
-log = logging.getLogger(__name__)
-
 Listener = Callable[[ServerMessage], None]
 Result = TypeVar("Result")
-
-MAILBOX = 256
 
 
 class LiveScene:
@@ -86,24 +81,26 @@ class LiveScene:
         self.now_ms = wall_ms
         self._on_turn = on_turn
         self._listeners: dict[str, Listener] = {}
-        self._mailbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAILBOX)
+        self._mailbox = Mailbox(f"{loaded.id}/{instance}")
         self._seed = rules.sampling.seed
         self.floor = Floor(self, engine, rules)
         self.initiative = Initiative(self, self.floor, self._seed)
-        self._actor: asyncio.Task[None] | None = None
 
     # ---- life ------------------------------------------------------------------------------
 
-    async def start(self, entries: Iterable[Entry] = (), speech: Mapping[str, str] = {}) -> None:
-        """Stand where the journal ends, and begin to act.
-
-        Args:
-            entries: the instance's journal.
-            speech: what was said in turns that a crash cut; they are closed as interrupted.
-        """
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Stand where the instance's journal ends. A long one takes seconds; a thread may do it."""
         for entry in entries:
             self.state.apply(entry)
-        self._actor = asyncio.create_task(self._act(), name=f"{self.loaded.id}/{self.instance}")
+        self.state.memories.prepare()
+
+    async def start(self, speech: Mapping[str, str] = {}) -> None:
+        """Begin to act.
+
+        Args:
+            speech: what was said in turns that a crash cut; they are closed as interrupted.
+        """
+        self._mailbox.open()
         for turn_id, turn in list(self.state.open_turns.items()):
             done = TurnDone(
                 turn_id=turn_id,
@@ -118,38 +115,17 @@ class LiveScene:
             await self.record(PlayerLeft(player=player.id), frozenset())
 
     async def close(self) -> None:
-        """End every turn as interrupted, then stop."""
+        """End every turn as interrupted, then stop. Whoever still asks for something is refused."""
         self.initiative.stop()
-        await self.call(lambda: self.floor.stop_all("the scene is closing"))
-        if self._actor is not None:
-            self._actor.cancel()
-            await asyncio.gather(self._actor, return_exceptions=True)
-
-    async def _act(self) -> None:
-        while True:
-            command = await self._mailbox.get()
-            await command()
+        await self._mailbox.close(lambda: self.floor.stop_all("the scene is closing"))
 
     async def call(self, handler: Callable[[], Awaitable[Result]]) -> Result:
-        """Run a handler as the scene's writer, after everything that came before it."""
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        """Run a handler as the scene's writer, after everything that came before it.
 
-        async def command() -> None:
-            try:
-                result = await handler()
-            except NpcError as error:
-                if not answer.done():
-                    answer.set_exception(error)
-            except Exception as error:  # the actor outlives a fault in one handler
-                log.exception("a command of %s/%s failed", self.loaded.id, self.instance)
-                if not answer.done():
-                    answer.set_exception(NpcError(f"internal error: {type(error).__name__}"))
-            else:
-                if not answer.done():
-                    answer.set_result(result)
-
-        await self._mailbox.put(command)
-        return await answer
+        Raises:
+            Rejected: the scene is closed; nothing happened.
+        """
+        return await self._mailbox.call(handler)
 
     # ---- facts -----------------------------------------------------------------------------
 

@@ -6,13 +6,12 @@ where its journal ends. Knows nothing of engines, sockets or clocks.
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from itertools import dropwhile
 
 from npcserver.happening import Body, Doing, Happening, OpenTurn
 from npcserver.journal import Cue, Entry, Erased, TurnHeardBy
 from npcserver.library import LoadedScene
 from npcserver.memories import Memories
-from npcserver.memory import Memory, importance
+from npcserver.memory import Memory
 from npcserver.pace import Pace
 from npcserver.protocol import (
     ActionResult,
@@ -138,8 +137,12 @@ class SceneState:
             case PlayerSaid():
                 return [self.happenings[-1]]
             case TurnDone(turn_id=turn_id) | TurnHeardBy(turn_id=turn_id):
-                since = dropwhile(lambda past: past.turn_id != turn_id, self.happenings)
-                return [past for past in since if past.spoken]
+                lines = []
+                for past in reversed(self.happenings):
+                    if past.spoken:
+                        lines.append(past)
+                    if past.turn_id == turn_id:
+                        return lines[::-1]
         return []
 
     def _apply(self, entry: Entry) -> None:
@@ -294,13 +297,6 @@ class SceneState:
     def _remember(self, past: Happening) -> None:
         body = self.bodies.get(past.speaker)
         place = self.loaded.scene.places[body.place].name if body else ""
-        weight = importance(
-            past.text,
-            spoken=past.spoken,
-            by_world=not past.speaker,
-            meant=bool(past.to),
-            deed=past.deed is not None,
-        )
         memory = Memory(
             past.number,
             past.at_ms,
@@ -314,7 +310,6 @@ class SceneState:
             past.volume,
             past.heard_by,
             past.deed,
-            weight,
         )
         self.memories.add(memory, player=body is not None and not body.npc)
 

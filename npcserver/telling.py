@@ -44,10 +44,10 @@ class Writer(Protocol):
         """Send a message to those of the audience who listen."""
 
 
-def started(turn: Turn) -> TurnStarted:
+def started(turn: Turn, turn_id: str) -> TurnStarted:
     """A turn takes the floor."""
     return TurnStarted(
-        turn_id=turn.turn_id,
+        turn_id=turn_id,
         npc=turn.npc,
         in_reply_to=turn.reply_to,
         to=turn.to,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from npcserver.engines.base import Engine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
 from npcserver.hosting import Sender
-from npcserver.journal import Batch, Store
+from npcserver.journal import Batch, Fact, JournalError, Store
 from npcserver.library import LoadedScene, load_scene
 from npcserver.protocol import PlayerInfo, ServerMessage, parse
 from npcserver.scene import LiveScene
@@ -47,6 +47,21 @@ class InlineJournal:
 
     async def commit(self, batch: Batch) -> None:
         self.store.write([batch])
+
+
+class FaultyStore(Store):
+    """A store that cannot write the next fact of each kind in `faults`."""
+
+    def __init__(self) -> None:
+        super().__init__(":memory:")
+        self.faults: list[type[Fact]] = []
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        for entry in (entry for batch in batches for entry in batch.entries):
+            if type(entry.fact) in self.faults:
+                self.faults.remove(type(entry.fact))
+                raise JournalError("the journal could not be written: disk full")
+        super().write(batches)
 
 
 class Player:
@@ -105,7 +120,8 @@ async def live(
         rules=rules or Rules(),
         wall_ms=lambda: round(1000 * asyncio.get_running_loop().time()),
     )
-    await scene.start(store.entries("quay", instance), store.speech("quay", instance))
+    scene.load(store.entries("quay", instance))
+    await scene.start(store.speech("quay", instance))
     try:
         yield scene
     finally:

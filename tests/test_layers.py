@@ -17,6 +17,7 @@ NPCSERVER = [
         "documents",
         "fields",
         "lorebook",
+        "mailbox",
         "conversion",
         "recall",
         "engines.options",

@@ -269,7 +269,6 @@ def made(number: int, text: str, **fields: Any) -> Memory:
         "volume": "talk",
         "heard_by": frozenset({"ada", "kit"}),
         "deed": None,
-        "importance": 0.2,
     }
     return Memory(**whole | fields)
 
@@ -304,7 +303,8 @@ def test_what_matters_least_and_is_oldest_is_forgotten_first(
     monkeypatch.setattr(memories, "MOST", 100)
     monkeypatch.setattr(memories, "ROOM", 10)
     held = Memories("en", {"ada": "Ada"})
-    held.add(made(1, "I swear to burn this harbour.", importance=1.0), player=True)
+    sworn = made(1, "I swear to burn this harbour.", to=("Ada",), deed="spits")
+    held.add(sworn, player=True)
     for number in range(2, 400):
         held.add(made(number, f"Gull {number} cries."), player=True)
         assert len(held.items) < 110
@@ -427,6 +427,20 @@ def test_importance_by_rules() -> None:
     assert weight("你不还钱，我饶不了你。") > weight("今天风真大。")
     assert weight("gives a coin", spoken=False) > weight("The east rope is fraying.")
     assert weight("Fog rolls in.", spoken=False, by_world=True) == 0.8
+
+
+def test_a_fold_does_not_look_into_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    terms = memory.terms
+    monkeypatch.setattr(memory, "terms", lambda text: looked_at.append(text) or terms(text))
+    held = Memories("en", {"ada": "Ada"})
+    held.add(made(1, "A silver ring."), player=True)
+    assert looked_at == []
+    held.prepare()
+    assert "A silver ring." in looked_at
+    looked_at.clear()
+    assert held.items[1].importance > 0
+    assert looked_at == [], "and once it was asked for, not again"
 
 
 def test_state_equality_includes_memories() -> None:

@@ -12,11 +12,12 @@ from npcserver.engines.base import Decision, Prompt
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.floor import Rules
-from npcserver.journal import Store, TurnRated
+from npcserver.journal import Fact, JournalError, Store, TurnRated
 from npcserver.library import LoadedScene
+from npcserver.protocol import TurnDone, TurnStarted
 from npcserver.state import SceneState
 from tests.clock import run
-from tests.stage import QUAY, Player, live
+from tests.stage import QUAY, FaultyStore, Player, live
 
 
 def test_a_turn_comes_whole_and_in_order() -> None:
@@ -201,6 +202,62 @@ def test_without_an_authored_line_there_is_silence_and_the_reason() -> None:
             done = await kit.until("turn.done")
             assert (done.status, done.text) == ("silent", "")
             assert "no answer came in time" in done.reason
+
+    run(main)
+
+
+def told(player: Player) -> list[tuple[str, str, str | None]]:
+    """How turns began and ended, as far as a player was told."""
+    turns = (m for m in player.heard if m.type in ("turn.started", "turn.done"))
+    return [(m.type, m.turn_id, getattr(m, "status", None)) for m in turns]
+
+
+def test_a_turn_whose_start_cannot_be_written_fails_and_its_id_comes_once() -> None:
+    async def main() -> None:
+        store = FaultyStore()
+        async with live(store) as scene:
+            kit = await Player(scene, "kit").join()
+            store.faults = [TurnStarted]
+            await kit.say("Hello.", to=["ada"])
+            done = await kit.until("turn.done")
+            assert done.reason == "the journal could not be written: disk full"
+            await kit.say("Hello.", to=["ada"])
+            await kit.until("turn.done", 2)
+            assert told(kit) == [
+                ("turn.started", "t1", None),
+                ("turn.done", "t1", "failed"),
+                ("turn.started", "t2", None),
+                ("turn.done", "t2", "completed"),
+            ]
+
+    run(main)
+
+
+@pytest.mark.parametrize("faults", [[TurnStarted], [TurnStarted, TurnStarted, TurnDone]])
+@pytest.mark.parametrize("ends", ["late", "late with a line", "cancelled"])
+def test_a_journal_that_fails_does_not_mute_the_scene(ends: str, faults: list[type[Fact]]) -> None:
+    lines = ["Not now."] if ends == "late with a line" else []
+
+    async def main() -> None:
+        store = FaultyStore()
+        async with live(store, loaded=brief_scene(*lines)) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Hello.", to=["ada"])
+            await kit.until("turn.started")
+            store.faults = list(faults)
+            await kit.say("Hello.", to=["ada"], deadline_ms=1000 if ends == "cancelled" else 1)
+            if ends == "cancelled":
+                with pytest.raises(JournalError):
+                    await kit.send("turn.cancel")
+            await scene.floor.quiet()
+            store.faults.clear()
+            count = len(kit.of("turn.done"))
+            await kit.say("Hello.", to=["ada"])
+            assert (await kit.until("turn.done", count + 1)).status == "completed"
+            seen = told(kit)
+            assert len(seen) == 6, "each line was told how it was answered"
+            begun = [turn for kind, turn, _ in seen if kind == "turn.started"]
+            assert sorted(begun) == sorted({turn for kind, turn, _ in seen if kind == "turn.done"})
 
     run(main)
 

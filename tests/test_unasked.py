@@ -15,7 +15,7 @@ from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.explaining import explain
 from npcserver.floor import Rules
-from npcserver.journal import Store
+from npcserver.journal import Cue, Store
 from npcserver.library import LoadedScene, load_scene
 from npcserver.prompt import PromptBuilder
 from npcserver.protocol import TurnHeard
@@ -24,7 +24,7 @@ from npcserver.scenarios import LoadedScenario, load
 from npcserver.trial import play
 from npcserver.views import snapshot
 from tests.clock import run
-from tests.stage import QUAY, Player, directed, live
+from tests.stage import QUAY, FaultyStore, Player, directed, live
 
 WHARF = load_scene(Path(__file__).parent / "living" / "wharf")
 
@@ -118,6 +118,25 @@ def test_who_says_something_at_once_is_answered_and_not_greeted() -> None:
             assert len(lee.of("turn.started")) == 2
 
     run(main)
+
+
+def test_a_cue_that_cannot_be_written_down_does_not_end_breaking_the_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loaded, store = directed(own_lines=6, silence_s=30), FaultyStore()
+
+    async def main() -> None:
+        async with live(store, engine=engine(loaded), loaded=loaded) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.until("turn.done")
+            store.faults = [Cue]
+            await asyncio.sleep(600)
+            assert store.faults == []
+            unasked = [m.because for m in kit.of("turn.started")]
+            assert unasked == ["arrival", "silence", "silence", "silence"]
+
+    run(main)
+    assert "nobody could speak unasked: the journal could not be written" in caplog.text
 
 
 def test_who_types_is_waited_for() -> None:
