@@ -90,7 +90,13 @@ class OpenTurn:
 
 @dataclass(frozen=True)
 class Doing:
-    """Something a character did, of which the game may still say what came."""
+    """Something a character did, of which the game may still say what came.
 
-    npc: str
+    Args:
+        started: the turn in which it was done.
+        seen_by: who perceived it.
+    """
+
+    started: TurnStarted
     action: TurnAction
+    seen_by: frozenset[str]
