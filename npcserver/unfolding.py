@@ -3,7 +3,7 @@
 The same entries give the same story. Knows no prompts and does no I/O.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from npcserver import relevance
@@ -22,7 +22,7 @@ from npcserver.protocol import (
 )
 from npcserver.relations import Measure, changes
 from npcserver.sheets import Fact
-from npcserver.story import SOMEBODY, Situation, Story, Telling, Witnessed
+from npcserver.story import EVERYBODY, SOMEBODY, Situation, Story, Witnessed
 
 REMEMBERED_VALUES = 16
 """Values of a flag that are remembered, the newest ones."""
@@ -30,8 +30,6 @@ ANSWERED = 1
 """By how much familiarity grows with every answer."""
 BY_ANSWERING = "answered"
 """Why it grew then."""
-MOST_TELLINGS = 16
-"""So many times that a fact was told are remembered, the first ones."""
 TOLD = 0.6
 """A line tells a fact when it holds this share of the terms that carry its meaning."""
 TALK_FUNCTION_WORDS = 0.2
@@ -103,12 +101,22 @@ class _Next:
         for fact in self.loaded.scene.facts:
             if not lines or fact.id is None or not _tells(lines[0].text, fact):
                 continue
-            before = self.story.told.get(fact.id, ())
-            told = tuple(each for each in before if each.since < lines[0].number - 1)
+            before = self.story.told.get(fact.id, {})
+            told = {pair: since for pair, since in before.items() if since < lines[0].number - 1}
             for line in lines:
                 if _tells(line.text, fact):
-                    told = _noted(told, _telling(line, fact))
+                    for pair in self._learn(line, fact):
+                        told.setdefault(pair, line.number - 1)
             self.story = replace(self.story, told={**self.story.told, fact.id: told})
+
+    def _learn(self, line: Happening, fact: Fact) -> Iterator[tuple[str, str]]:
+        """Who learns a fact from a line, for they heard that much of it, and who may know that."""
+        heard_by = {who for who in line.heard_by if _tells(line.heard_as(who), fact)}
+        if heard_by:
+            yield "", EVERYBODY
+        for npc in heard_by & self.loaded.characters.keys():
+            for who in heard_by if line.volume == "whisper" else {EVERYBODY}:
+                yield npc, who
 
     def talk(self, said: PlayerSaid) -> None:
         """Move relations by what a player says: by the example that is most like it."""
@@ -239,20 +247,6 @@ def _tells(text: str, fact: Fact) -> bool:
     """Whether words hold most of what a fact says."""
     meaning = relevance.meaning(fact.fact)
     return len(meaning & relevance.terms(text)) >= TOLD * len(meaning)
-
-
-def _telling(line: Happening, fact: Fact) -> Telling:
-    """A line as it tells a fact: to those who heard that much of it."""
-    heard_by = frozenset(who for who in line.heard_by if _tells(line.heard_as(who), fact))
-    return Telling(line.number - 1, heard_by, line.volume == "whisper")
-
-
-def _noted(told: tuple[Telling, ...], now: Telling) -> tuple[Telling, ...]:
-    """What is remembered of the times a fact was told, with one more."""
-    is_full = len(told) == MOST_TELLINGS
-    if is_full or not now.heard_by or any(map(now.adds_nothing_to, told)):
-        return told
-    return (*told, now)
 
 
 def _argument(value: Flag) -> str | None:

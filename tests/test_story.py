@@ -17,7 +17,7 @@ from npcserver.prompt import PromptBuilder
 from npcserver.relations import HIGHEST, LOWEST, REMEMBERED_MOVES, Relation
 from npcserver.scene import LiveScene
 from npcserver.state import SceneState
-from npcserver.story import Situation, Story, Telling
+from npcserver.story import Situation, Story
 from tests.clock import run
 from tests.quest import QUEST, quest
 from tests.stage import Player, live
@@ -118,10 +118,11 @@ STORY = Story(
     opened={"a": -1, "b": 3, "c": 2},
     closed={"c": 5},
     told={
-        "knife": (
-            Telling(6, frozenset({"ada", "rue"}), whispered=True),
-            Telling(8, frozenset({"ada", "rue", "bo"}), whispered=False),
-        )
+        "knife": {
+            ("", ""): 6,
+            **{("ada", who): 6 for who in ("ada", "rue")},  # whispered
+            **{(npc, ""): 8 for npc in ("ada", "bo")},  # aloud
+        }
     },
     said={"hello": {"kit": 2, "rue": 9}},
 )
@@ -205,9 +206,12 @@ def hearing(main: Any) -> None:
     run(whole)
 
 
-def heard_it(scene: LiveScene) -> list[set[str]]:
-    """Who heard the fact, for each time that it counts as told."""
-    return [set(each.heard_by) for each in scene.state.story.told.get("bites", ())]
+def heard_it(scene: LiveScene) -> set[tuple[str, str]]:
+    """Which characters heard the fact, and to whom they may show it; `ALL` is the scene."""
+    return set(scene.state.story.told.get("bites", ()))
+
+
+ALL, ADA, BO = ("", ""), ("ada", ""), ("bo", "")
 
 
 def counts(scene: LiveScene, npc: str, player: str) -> bool:
@@ -218,17 +222,17 @@ def counts(scene: LiveScene, npc: str, player: str) -> bool:
 def test_a_fact_is_told_to_those_who_heard_that_much_of_it() -> None:
     async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
         turn = (await told(kit, "Hello.")).turn_id
-        assert heard_it(scene) == [{"kit", "lee", "ada", "bo"}]
+        assert heard_it(scene) == {ALL, ADA, BO}
         assert counts(scene, "ada", "kit")
         await kit.send("turn.heard", turn_id=turn, chars=23)
-        assert heard_it(scene) == [{"lee", "bo"}], "Ada knows that she was cut short"
+        assert heard_it(scene) == {ALL, BO}, "Ada knows that she was cut short"
         assert not counts(scene, "ada", "kit")
         assert counts(scene, "bo", "lee")
         await lee.send("turn.heard", turn_id=turn, chars=0)
-        assert heard_it(scene) == []
+        assert heard_it(scene) == set()
         assert not counts(scene, "", "")
         await kit.send("turn.heard", turn_id=turn, chars=99)  # the farthest report counts
-        assert heard_it(scene) == [{"kit", "ada", "bo"}]
+        assert heard_it(scene) == {ALL, ADA, BO}
         assert counts(scene, "ada", "kit")
 
     hearing(main)
@@ -243,7 +247,7 @@ def test_what_was_heard_may_be_known_before_the_line_is_over() -> None:
         await lee.send("player.move", place="shed")  # has heard of the rope, and no more
         done = await kit.until("turn.done")
         assert done.text.endswith("It bites.")
-        assert heard_it(scene) == []
+        assert heard_it(scene) == set()
 
     hearing(main)
 
@@ -253,12 +257,12 @@ def test_what_adds_nothing_to_words_unheard_counts_after_all() -> None:
         first = (await told(kit, "Hello.")).turn_id
         second = await told(kit, "Hello.")
         number = scene.state.number
-        assert [each.since for each in scene.state.story.told["bites"]] == [1]
+        assert set(scene.state.story.told["bites"].values()) == {1}
         for player in (kit, lee):
             await player.send("turn.heard", turn_id=first, chars=8)
         assert second.text.endswith("It bites.")
-        assert heard_it(scene) == [{"kit", "lee", "ada", "bo"}]
-        assert [each.since for each in scene.state.story.told["bites"]] == [number - 1]
+        assert heard_it(scene) == {ALL, ADA, BO}
+        assert set(scene.state.story.told["bites"].values()) == {number - 1}
 
     hearing(main)
 
@@ -267,13 +271,32 @@ def test_a_whisper_half_heard_is_told_to_nobody() -> None:
     async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
         await kit.say("Hello.", to=["ada"], volume="whisper")
         turn = (await kit.until("turn.done")).turn_id
-        assert heard_it(scene) == [{"kit", "ada"}]
+        assert heard_it(scene) == {ALL, ("ada", "ada"), ("ada", "kit")}
         assert counts(scene, "ada", "kit")
         assert not counts(scene, "ada", "lee")
         await kit.send("turn.heard", turn_id=turn, chars=8)
         assert not counts(scene, "ada", "kit")
 
     hearing(main)
+
+
+def test_however_often_a_fact_is_whispered_the_next_to_tell_it_counts_too() -> None:
+    async def main() -> None:
+        async with live(loaded=BITES, engine=ScriptedEngine({"quay": BITES})) as scene:
+            players = [await Player(scene, f"p{number}").join() for number in range(20)]
+            for player in players:
+                for _ in range(2):
+                    await player.say("The rope bites.", to=["bo"], volume="whisper")
+                assert counts(scene, "bo", player.id)
+            assert not counts(scene, "bo", "kit")
+            assert not counts(scene, "ada", "p0")
+            whispered = heard_it(scene)
+            assert len(whispered) == 1 + 1 + len(players), "told again, it takes no more"
+            await players[3].say("The rope bites.", to=["ada"])
+            assert counts(scene, "ada", "kit")
+            assert heard_it(scene) == whispered | {ADA, BO}
+
+    run(main)
 
 
 # ---- a quest -------------------------------------------------------------------------------------
