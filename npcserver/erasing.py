@@ -29,7 +29,7 @@ from npcserver.protocol import (
     TurnStarted,
 )
 from npcserver.state import SceneState
-from npcserver.story import Story
+from npcserver.story import SOMEBODY, Story
 
 _PARTS = re.compile(r"[\s\-]+")
 SOMEONE = {"en": "someone", "zh": "某人"}
@@ -94,13 +94,25 @@ def without(
     """What must change in an instance's journal, so that nothing of a player is left."""
     sought, state = _Sought(player), SceneState(loaded)
     gone: dict[int, tuple[Erased, Story]] = {}
+    said: dict[str, tuple[int, str, int]] = {}
+    heard_by: dict[int, set[str]] = {}
     for at, entry in enumerate(entries):
         number, turns = state.number, state.turns
         state.apply(entry)
         if sought.note(entry):
-            said = entry.fact.said_whole if isinstance(entry.fact, TurnDone) else None
-            told = Erased(happenings=state.number - number, turns=state.turns - turns, said=said)
+            told = Erased(happenings=state.number - number, turns=state.turns - turns)
             gone[at] = told, state.story
+            match entry.fact:
+                case TurnStarted(turn_id=turn):
+                    said.pop(turn, None)
+                case TurnDone(turn_id=turn) as done if done.said_whole:
+                    said[turn] = at, done.said_whole, number
+            if begun := said.get(getattr(entry.fact, "turn_id", "")):  # `turn.heard` may come later
+                place, line, since = begun
+                heard = state.story.said.get(line, {})
+                heard_by[place] = {who for who in heard if heard[who] == since}
+                told = gone[place][0].model_copy(update={"said": line if heard_by[place] else None})
+                gone[place] = told, gone[place][1]
     names = {name for name in sought.names if _names_somebody(name)}
     parts = {part for name in names for part in _PARTS.split(name)} - _own_words(loaded)
     parts = {part for part in parts if len(part) > 1 and _names_somebody(part)}
@@ -110,7 +122,8 @@ def without(
     for at, entry in enumerate(entries):
         if at in gone:
             told = _standing(*gone[at], state.story)
-            new = Entry(told, entry.at_ms, entry.audience - {player} if told.said else frozenset())
+            others = heard_by.get(at, set()) - {player, SOMEBODY}
+            new = Entry(told, entry.at_ms, frozenset(others))
         else:
             new = _cleared(entry, sought, unnamed, renamed)
         if new != entry:

@@ -341,6 +341,7 @@ class SceneState:
             status=done.status,
             emotion=turn.emotion,
             deed=self._deed(turn.action) if turn.action else None,
+            authored=done.said_whole,
         )
         for player, chars in turn.heard.items():
             self._reach(-1, player, chars)

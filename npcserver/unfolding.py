@@ -32,6 +32,8 @@ BY_ANSWERING = "answered"
 """Why it grew then."""
 TOLD = 0.6
 """A line tells a fact when it holds this share of the terms that carry its meaning."""
+HEARD = 0.6
+"""A written line was heard by whoever heard this share of it."""
 TALK_FUNCTION_WORDS = 0.2
 """What `you` and the like weigh when a line is compared with the examples of a move."""
 
@@ -74,9 +76,11 @@ def after(story: Story, entry: Entry, loaded: LoadedScene, around: Around) -> St
             then.done(*around.doing)
         case TurnDone(text=text) as done if text:
             then.tell()
+            then.use_up()
             then.answer(done)
         case TurnHeardBy():
             then.tell()
+            then.use_up()
         case Erased() as gone:
             then.stand(gone)
     then.settle()
@@ -165,18 +169,28 @@ class _Next:
                 self._move(move, {npc}, action.target, f"action: {action.name}")
 
     def answer(self, done: TurnDone) -> None:
-        """A character answered: they know each other better, and a written line is used up."""
+        """A character answered: they know each other better."""
         players = [who for who in self.around.answered if who in self.around.players]
         for player in players:
             self._moved(done.npc, player, {"familiarity": ANSWERED}, BY_ANSWERING)
-        if line := done.said_whole:
-            self.use_up(line)
 
-    def use_up(self, line: str) -> None:
-        """A written line was said whole; whoever heard it does not hear it again."""
-        heard = sorted(self.audience & self.around.players.keys())
-        since = dict.fromkeys([SOMEBODY, *heard], self.around.since)
-        said = {**since, **self.story.said.get(line, {})}
+    def use_up(self) -> None:
+        """A written line was said whole; whoever heard most of it does not hear it again.
+
+        What was said since is noted anew, as in `tell`.
+        """
+        lines = self.around.lines
+        if not lines or (line := lines[0].authored) is None:
+            return
+        before = self.story.said.get(line, {})
+        players = self.around.players.keys() | before.keys()
+        times = [past for past in lines if past.authored == line]
+        anew = {past.number - 1 for past in times}
+        said = {who: since for who, since in before.items() if since not in anew}
+        for past in times:
+            heard_by = {who for who in players & past.heard_by if _heard_most(past, who)}
+            for who in (SOMEBODY, *sorted(heard_by)) if heard_by else ():
+                said.setdefault(who, past.number - 1)
         self.story = replace(self.story, said={**self.story.said, line: said})
 
     def stand(self, gone: Erased) -> None:
@@ -188,7 +202,10 @@ class _Next:
             closed={**dict.fromkeys(gone.closed, since), **self.story.closed},
         )
         if gone.said:
-            self.use_up(gone.said)
+            others = sorted(self.audience & self.around.players.keys())
+            before, heard = self.story.said, dict.fromkeys([SOMEBODY, *others], since)
+            said = {**before, gone.said: heard | dict(before.get(gone.said, {}))}
+            self.story = replace(self.story, said=said)
 
     def settle(self) -> None:
         """Open and close beats until nothing changes any more."""
@@ -247,6 +264,11 @@ def _tells(text: str, fact: Fact) -> bool:
     """Whether words hold most of what a fact says."""
     meaning = relevance.meaning(fact.fact)
     return len(meaning & relevance.terms(text)) >= TOLD * len(meaning)
+
+
+def _heard_most(line: Happening, player: str) -> bool:
+    """Whether a player heard most of a line's letters."""
+    return len(line.heard_as(player)) >= HEARD * len(line.text)
 
 
 def _argument(value: Flag) -> str | None:

@@ -325,6 +325,27 @@ def test_a_written_line_stays_said_and_the_others_do_not_hear_it_again() -> None
         assert f"'{player}'" not in f"{[vars(entry) for entry in entries]} {left}"
 
 
+def test_a_written_line_that_was_not_heard_does_not_stay_said() -> None:
+    loaded = quest(beats={})
+
+    async def main(lee_too: bool) -> dict[str, Any]:
+        store = Store(":memory:")
+        async with live(store, ScriptedEngine({"quay": loaded}), loaded=loaded) as scene:
+            rue, lee = [await Player(scene, who).join() for who in ("rue", "lee")]
+            await rue.say("What happened to the rope?", to=["ada"])
+            turn = (await rue.until("turn.done")).turn_id
+            for player in (rue, lee)[: 1 + lee_too]:
+                await player.send("turn.heard", turn_id=turn, chars=1)
+        entries = store.entries("quay", "main")
+        state = SceneState(loaded)
+        for entry in erasing.applied(entries, erasing.without(loaded, entries, {}, "rue").entries):
+            state.apply(entry)
+        return dict(state.story.said.get("ada_asks", {}))
+
+    assert run(lambda: main(False)).keys() == {"", "lee"}
+    assert run(lambda: main(True)) == {}
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["kit", "rue"]),

@@ -299,6 +299,62 @@ def test_however_often_a_fact_is_whispered_the_next_to_tell_it_counts_too() -> N
     run(main)
 
 
+# ---- what was heard of what was written ---------------------------------------------------------
+
+
+def test_a_written_line_counts_for_those_who_heard_most_of_it() -> None:
+    asked, said = "Who cut the rope?", When(said="ada_asks")
+
+    async def main(scene: LiveScene, kit: Player) -> None:
+        lee = await Player(scene, "lee").join()
+        at = Situation("bo", "", "", scene.state.number + 9)
+
+        def unheard() -> set[str]:
+            story = scene.state.story
+            return {who for who in ("kit", "lee") if not story.has_heard(who, "ada_asks")}
+
+        def counts() -> bool:
+            return scene.state.story.unmet(said, at, {}) is None
+
+        first = await told(kit, asked)
+        assert first.authored == "ada_asks"
+        assert not unheard()
+        await kit.send("turn.heard", turn_id=first.turn_id, chars=0)
+        assert unheard() == {"kit"}
+        assert counts(), "Lee heard it"
+        await lee.send("turn.heard", turn_id=first.turn_id, chars=3)
+        assert unheard() == {"kit", "lee"}
+        assert not counts()
+        assert scene.state.story.is_open("the_rope", scene.state.number + 1), "that happened"
+        again = await told(kit, asked)
+        assert again.authored == "ada_asks", "what was not heard is said again"
+        assert not unheard()
+        since = scene.state.number - 1
+        assert scene.state.story.said["ada_asks"] == dict.fromkeys(["", "kit", "lee"], since)
+        await lee.send("turn.heard", turn_id=first.turn_id, chars=99)  # the farthest counts
+        assert scene.state.story.said["ada_asks"]["lee"] < since
+        assert scene.state.story.said["ada_asks"]["kit"] == since
+
+    playing(main)
+
+
+def test_what_was_heard_of_a_written_line_before_it_was_over_counts() -> None:
+    async def main() -> None:
+        async with live(loaded=QUEST, engine=ScriptedEngine({"quay": QUEST}, pace_s=0.05)) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Who cut the rope?", to=["ada"])
+            turn = (await kit.until("turn.started")).turn_id
+            await kit.send("turn.heard", turn_id=turn, chars=5)
+            assert (await kit.until("turn.done")).authored == "ada_asks"
+            assert not scene.state.story.has_heard("kit", "ada_asks")
+            assert not scene.state.story.opened.keys() & {"the_rope"}
+            await kit.send("turn.heard", turn_id=turn, chars=99)
+            assert scene.state.story.has_heard("kit", "ada_asks")
+            assert "the_rope" in scene.state.story.opened
+
+    run(main)
+
+
 # ---- a quest -------------------------------------------------------------------------------------
 
 
