@@ -54,6 +54,7 @@ def started(turn: Turn) -> TurnStarted:
         volume=turn.volume,
         because=turn.because,
         probabilities=turn.odds,
+        line=turn.line,
     )
 
 
