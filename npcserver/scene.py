@@ -376,10 +376,10 @@ class LiveScene:
                 "no_such_action",
             )
         npc, to = doing.started.npc, doing.started.to
-        await self.record(result, doing.seen_by & self.state.bodies.keys(), sender, result.id)
+        await self.record(result, doing.seen_by.intersection(self.state.bodies), sender, result.id)
         asker = sender.player if sender.player in doing.seen_by else next(iter(to), "")
         near = hearing.witnesses(self.state, self.state.bodies[npc].place)
-        near -= self.loaded.characters.keys()
+        near = near.difference(self.loaded.characters)
         if result.status != "done" and asker in near and not self.floor.is_held_by(npc):
             choice = director.about(self.state, npc, "result")
             await self.floor.answer(choice, asker, result.id, doing.started.volume)

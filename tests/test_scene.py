@@ -340,7 +340,8 @@ def test_what_came_of_an_action_is_told_by_and_to_those_who_perceived_it() -> No
             assert failed.text == "Ada Finch gives herring to Kit, but it fails: Wet Obey Lou."
             assert failed.heard_by == {"kit", "ada"}
             assert failed.volume == "whisper", "else it would stand in prompts that answer others"
-            assert (await kit.until("turn.done", 2)).npc == "ada"
+            done = await kit.until("turn.done", 2)
+            assert (done.npc, done.status) == ("ada", "completed")
             assert not lou.of("turn.started")
 
     run(main)
