@@ -19,6 +19,13 @@ _SAME = {"hi": "hello", "hey": "hello", "bye": "goodbye", "thanks": "thank"}
 LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""
+_DENYING = re.compile(
+    r"\b(?:not|no|never|neither|nor|nobody|nothing|none|hardly|without|cannot)\b"
+    r"|\b\w+n['’]t\b|\b(?:do|does|did|is|are|was|were|ca|wo)nt\b"
+    r"|(?<![对了])不(?![错过])|没|(?<![特区])别(?!人)",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(r"[,.;:!?…—，。；：！？]+|\bbut\b|但", re.IGNORECASE)
 _ENGLISH = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
@@ -48,6 +55,17 @@ def terms(text: str) -> frozenset[str]:
 def meaning(text: str) -> frozenset[str]:
     """The terms of a text that carry meaning."""
     return terms(text) - _STOP
+
+
+def denies(text: str) -> bool:
+    """Whether a text says that something is not so."""
+    return _DENYING.search(text) is not None
+
+
+def affirmed(text: str) -> str:
+    """A text without the clauses that deny something: `You are not a fool, you are kind.`"""
+    clauses = (clause for clause in _CLAUSE.split(text) if not denies(clause))
+    return ", ".join(clause.strip() for clause in clauses if clause.strip())
 
 
 def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:

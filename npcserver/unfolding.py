@@ -20,7 +20,7 @@ from npcserver.protocol import (
     TurnAction,
     TurnDone,
 )
-from npcserver.relations import Measure, changes
+from npcserver.relations import Measure, Relation, changes
 from npcserver.sheets import Fact
 from npcserver.story import EVERYBODY, SOMEBODY, Situation, Story, Witnessed
 
@@ -124,11 +124,12 @@ class _Next:
 
     def talk(self, said: PlayerSaid) -> None:
         """Move relations by what a player says: by the example that is most like it."""
-        examples = [(line, move) for move in self.loaded.scene.moves for line in move.talk]
-        texts = [line for line, _ in examples]
-        for index in relevance.rank(said.text, texts, function_words=TALK_FUNCTION_WORDS)[:1]:
-            line, move = examples[index]
-            self._move(move, self._who(move, said.to), said.player, f"talk: {line}")
+        if found := _most_alike(said.text, self.loaded.scene.moves):
+            line, move = found
+            for npc in sorted(self._who(move, said.to)):
+                old = self.story.relation(npc, said.player)
+                new = old.talk(self.around.since, changes(move), move.talk[0], f"talk: {line}")
+                self._relate(npc, said.player, old, new)
 
     def deed(self, acted: PlayerActed) -> None:
         """Move relations by what a player does."""
@@ -254,10 +255,28 @@ class _Next:
 
     def _moved(self, npc: str, player: str, by: Mapping[Measure, int], why: str) -> None:
         old = self.story.relation(npc, player)
-        new = old.moved(self.around.since, by, why)
+        self._relate(npc, player, old, old.moved(self.around.since, by, why))
+
+    def _relate(self, npc: str, player: str, old: Relation, new: Relation) -> None:
         if new != old:
             relations = {**self.story.relations, (npc, player): new}
             self.story = replace(self.story, relations=relations)
+
+
+def _most_alike(said: str, moves: Iterable[Move]) -> tuple[str, Move] | None:
+    """The example that is most like a line, and its move.
+
+    What a line denies is like nothing but an example that denies: `You are not a fool.`
+    """
+    examples = [(line, move) for move in moves for line in move.talk]
+    plain = [each for each in examples if not relevance.denies(each[0])]
+    denying = [each for each in examples if relevance.denies(each[0])]
+    denied = said if relevance.denies(said) else ""
+    for words, among in ((relevance.affirmed(said), plain), (denied, denying)):
+        texts = [line for line, _ in among]
+        for index in relevance.rank(words, texts, function_words=TALK_FUNCTION_WORDS)[:1]:
+            return among[index]
+    return None
 
 
 def _tells(text: str, fact: Fact) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from npcserver import knowledge
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.journal import Store
+from npcserver.library import load_scene
 from npcserver.plot import When
 from npcserver.prompt import PromptBuilder
 from npcserver.relations import HIGHEST, LOWEST, REMEMBERED_MOVES, Relation
@@ -70,6 +72,70 @@ def test_talk_moves_whoever_it_was_said_to_and_answers_make_familiar() -> None:
         ]
 
     playing(main)
+
+
+def test_talk_of_one_kind_moves_less_each_time_and_soon_not_at_all() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        rue = await Player(scene, "rue").join()
+        for trust in (5, 7, 8, 8, 8):
+            await told(kit, "Thanks a lot." if trust == 7 else "Thank you.")
+            assert relation(scene, "ada")["trust"] == trust
+        await told(kit, "Thank you.", "bo")
+        await told(rue, "Thank you.")
+        assert relation(scene, "bo")["trust"] == relation(scene, "ada", "rue")["trust"] == 5
+        await told(kit, "You are a fool.")
+        assert relation(scene, "ada")["trust"] == 8 - 60, "another kind moves as much as ever"
+        await kit.send("scene.event", name="mended", args={"by": "kit", "how": "well"})
+        assert relation(scene, "ada")["trust"] == 8 - 60 + 30
+
+    playing(main)
+
+
+def test_thanks_do_not_take_the_place_of_the_quest() -> None:
+    loaded = load_scene(Path(__file__).parents[1] / "scenes" / "low_crossing")
+    (gated,) = [fact for fact in loaded.scene.facts if fact.when]
+
+    async def main() -> None:
+        async with live(loaded=loaded, engine=ScriptedEngine({"low_crossing": loaded})) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+
+            def knows() -> bool:
+                number = scene.state.number + 1
+                return gated.fact in knowledge.known(loaded, scene.state, "tib", number, "kit")
+
+            for _ in range(40):
+                await kit.say("Thank you.", to=["tib"])
+                await kit.say("That is kind of you, thanks.", to=["tib"])
+            assert not knows()
+            await kit.send("scene.event", name="soup_paid", args={"by": "kit"})
+            assert knows()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("line", "trust"),
+    [
+        ("You are not a fool.", 0),
+        ("You aren't a fool, thank you.", 5),
+        ("No, thank you.", 5),
+        ("I will never thank you.", 0),
+        ("You are a fool, are you not?", -60),
+        ("I do not believe you.", -7),
+        ("I believe you.", 0),
+    ],
+)
+def test_what_is_denied_is_not_said(line: str, trust: int) -> None:
+    moves = [*QUEST.scene.model_dump()["moves"], {"talk": ["I don't believe you."], "trust": -7}]
+    loaded = quest(moves=[{k: v for k, v in move.items() if v} for move in moves])
+
+    async def main() -> None:
+        async with live(loaded=loaded, engine=ScriptedEngine({"quay": loaded})) as scene:
+            kit = await Player(scene, "kit").join()
+            await told(kit, line)
+            assert relation(scene, "ada").get("trust", 0) == trust
+
+    run(main)
 
 
 def test_a_deed_an_event_and_an_action_that_was_done() -> None:
@@ -416,9 +482,11 @@ def test_trust_tells_one_player_what_it_keeps_from_another() -> None:
 
     async def main(scene: LiveScene, kit: Player) -> None:
         rue = await Player(scene, "rue").join()
-        for line in ["Thank you.", "Thanks a lot."]:
-            assert fact not in text(scene, "bo", asked)
-            await told(kit, line, "bo")
+        assert fact not in text(scene, "bo", asked)
+        await told(kit, "Thank you.", "bo")
+        assert fact not in text(scene, "bo", asked)
+        await kit.send("player.act", action="give_rope", target="bo")
+        await kit.until("turn.done", 2)
         assert fact in text(scene, "bo", asked)
         assert fact not in text(scene, "bo", asked, "rue")
         # Told to Kit, it stands in Kit's prompts as history, and in no prompt that answers Rue.
