@@ -377,7 +377,8 @@ class ServerMessage(BaseModel):
 
     def wire(self) -> str:
         """The message as JSON, still without `seq`."""
-        skip = self.unsent | {name for name in self.optional if getattr(self, name) is None}
+        absent = {name for name in self.optional if getattr(self, name) is None}
+        skip: set[str] = absent.union(self.unsent)
         return self.model_dump_json(exclude=skip)
 
 
