@@ -159,7 +159,8 @@ def _names_somebody(name: str) -> bool:
 def _own_words(loaded: LoadedScene) -> set[str]:
     """What the names of the scene's characters, places and things are made of, as one writes it."""
     scene, cast = loaded.scene, loaded.characters.values()
-    names = [each.name for each in (*scene.places.values(), *scene.props.values())]
+    names = [place.name for place in scene.places.values()]
+    names += [prop.name for prop in scene.props.values()]
     names += [name for npc in cast for name in (npc.name, *npc.aliases)]
     words = {word for name in names for word in _PARTS.split(name)}
     return {form for word in words for form in (word, *_written(word))}
