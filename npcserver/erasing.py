@@ -3,14 +3,15 @@
 Their own entries, and the turns that answered them, become `erased` entries that hold nothing but
 how far the scene went on counting, which beats of the story stand, and which written line was said,
 and who else heard it; so numbers and turn ids stay what they are, and the scene is still the fold
-of its journal. From what others said their name is taken out. What others told of them in other
-words cannot be found.
+of its journal. From what others said their name and its parts are taken out, and saves are named
+otherwise. What others told of them in other words cannot be found.
 Knows no files and no live scenes.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from npcserver import relevance
 from npcserver.journal import Entry, Erased, Fact, fact_of
 from npcserver.library import LoadedScene
 from npcserver.protocol import (
+    PlayerActed,
     PlayerJoined,
     PlayerSaid,
     SceneChanged,
@@ -27,11 +29,15 @@ from npcserver.protocol import (
     TurnStarted,
 )
 from npcserver.state import SceneState
-from npcserver.story import Story
+from npcserver.story import SOMEBODY, Story
 
+_PARTS = re.compile(r"[\s\-]+")
 SOMEONE = {"en": "someone", "zh": "某人"}
 TEXTS = {"text", "reason", "detail", "about", "args", "words"}
 """Fields that hold words; a name is looked for in them, and nowhere else."""
+ERASED_ID = "someone"
+"""Stands for a player in the ids of saves."""
+LONGEST_SAVE = 60
 IDS = {"to", "target", "player", "players", "seen_by"}
 """Fields that hold ids of people."""
 
@@ -58,6 +64,7 @@ class _Sought:
     sessions: set[str] = field(default_factory=set)
     turns: set[str] = field(default_factory=set)
     actions: set[str] = field(default_factory=set)
+    saves: set[str] = field(default_factory=set)
 
     def note(self, entry: Entry) -> bool:
         """Whether an entry is the player's own. After a restore a turn's id may come again."""
@@ -67,6 +74,8 @@ class _Sought:
                 (self.turns.add if self.player in to else self.turns.discard)(turn)
             case TurnAction(turn_id=turn, action_id=action):
                 (self.actions.add if turn in self.turns else self.actions.discard)(action)
+            case SceneChanged(what="saved", name=str(save)):
+                self.saves.add(save)
         who = getattr(fact, "player", None)
         own = self.player == getattr(who, "id", who)
         if own and isinstance(fact, PlayerJoined):
@@ -85,21 +94,38 @@ def without(
     """What must change in an instance's journal, so that nothing of a player is left."""
     sought, state = _Sought(player), SceneState(loaded)
     gone: dict[int, tuple[Erased, Story]] = {}
+    said: dict[str, tuple[int, str, int]] = {}
+    heard_by: dict[int, set[str]] = {}
     for at, entry in enumerate(entries):
         number, turns = state.number, state.turns
         state.apply(entry)
         if sought.note(entry):
-            said = entry.fact.said_whole if isinstance(entry.fact, TurnDone) else None
-            told = Erased(happenings=state.number - number, turns=state.turns - turns, said=said)
+            told = Erased(happenings=state.number - number, turns=state.turns - turns)
             gone[at] = told, state.story
-    unnamed = _replacer(sought.names, SOMEONE[loaded.scene.language])
+            match entry.fact:
+                case TurnStarted(turn_id=turn):
+                    said.pop(turn, None)
+                case TurnDone(turn_id=turn) as done if done.said_whole:
+                    said[turn] = at, done.said_whole, number
+            if begun := said.get(getattr(entry.fact, "turn_id", "")):  # `turn.heard` may come later
+                place, line, since = begun
+                heard = state.story.said.get(line, {})
+                heard_by[place] = {who for who in heard if heard[who] == since}
+                told = gone[place][0].model_copy(update={"said": line if heard_by[place] else None})
+                gone[place] = told, gone[place][1]
+    names = {name for name in sought.names if _names_somebody(name)}
+    parts = {part for name in names for part in _PARTS.split(name)} - _own_words(loaded)
+    parts = {part for part in parts if len(part) > 1 and _names_somebody(part)}
+    unnamed = _replacer(names, parts, player, SOMEONE[loaded.scene.language])
+    renamed = _renamed(sought.saves, player, parts)
     changed, state = {}, SceneState(loaded)
     for at, entry in enumerate(entries):
         if at in gone:
             told = _standing(*gone[at], state.story)
-            new = Entry(told, entry.at_ms, entry.audience - {player} if told.said else frozenset())
+            others = heard_by.get(at, set()) - {player, SOMEBODY}
+            new = Entry(told, entry.at_ms, frozenset(others))
         else:
-            new = _cleared(entry, sought, unnamed)
+            new = _cleared(entry, sought, unnamed, renamed)
         if new != entry:
             changed[at] = new
         state.apply(new)
@@ -123,20 +149,77 @@ def _standing(gone: Erased, was: Story, now: Story) -> Erased:
     return gone.model_copy(update={"opened": opened, "closed": closed})
 
 
-def _replacer(names: Iterable[str], someone: str) -> Callable[[str], str]:
-    """Takes names out of a text; one that is an everyday word names nobody."""
-    looked_for = [name for name in names if relevance.meaning(name)]
-    if not looked_for:
+def _names_somebody(name: str) -> bool:
+    """Whether a name is more than everyday words."""
+    if relevance.terms(name):
+        return bool(relevance.meaning(name))
+    return any(map(str.isalnum, name))
+
+
+def _own_words(loaded: LoadedScene) -> set[str]:
+    """What the names of the scene's characters, places and things are made of, as one writes it."""
+    scene, cast = loaded.scene, loaded.characters.values()
+    names = [place.name for place in scene.places.values()]
+    names += [prop.name for prop in scene.props.values()]
+    names += [name for npc in cast for name in (npc.name, *npc.aliases)]
+    words = {word for name in names for word in _PARTS.split(name)}
+    return {form for word in words for form in (word, *_written(word))}
+
+
+def _written(word: str) -> tuple[str, str]:
+    """How a word looks as a name, and shouted."""
+    return word[:1].upper() + word[1:], word.upper()
+
+
+def _replacer(names: set[str], parts: set[str], player: str, someone: str) -> Callable[[str], str]:
+    """Takes names, and their parts, out of a text.
+
+    A part counts where it is written as a name (`Marsh`, not `marsh`), or is the player's id too.
+    """
+    anyhow = names | {part for part in parts if part.casefold() == player.casefold()}
+    written = {form for part in parts for form in _written(part)}
+    if not anyhow:
         return lambda text: text
-    edged = (
-        rf"(?<!\w){re.escape(name)}(?!\w)" if name.isascii() else re.escape(name)
-        for name in sorted(looked_for, key=len, reverse=True)
-    )
-    pattern = re.compile("|".join(edged), re.IGNORECASE)
+    pattern = re.compile(f"(?i:{_any_of(anyhow)})" + (f"|{_any_of(written)}" if written else ""))
     return lambda text: pattern.sub(someone, text)
 
 
-def _cleared(entry: Entry, sought: _Sought, unnamed: Callable[[str], str]) -> Entry:
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(
+        rf"(?<!\w){re.escape(word)}(?!\w)" if word.isascii() else re.escape(word)
+        for word in sorted(words, key=lambda word: (-len(word), word))
+    )
+
+
+def _renamed(saves: set[str], player: str, parts: set[str]) -> dict[str, str]:
+    """New ids for the saves in whose ids a player is named, by the old ones.
+
+    A bare number, or an id of a letter or two, names nobody as a part of another.
+    """
+    words = {word for word in {player, *parts} if len(word) > 2 and not word.isdigit()}
+    named = "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
+    pattern = re.compile(rf"(?<![^\W_])(?:{named})(?![^\W_])", re.IGNORECASE)
+    renamed: dict[str, str] = {}
+    for save in sorted(saves):
+        whole = save.casefold() == player.casefold()
+        base = ERASED_ID if whole else pattern.sub(ERASED_ID, save)
+        if base == save:
+            continue
+        base = new = base[:LONGEST_SAVE]
+        taken = saves | set(renamed.values())
+        numbers = count(2)
+        while new in taken:
+            new = f"{base}-{next(numbers)}"
+        renamed[save] = new
+    return renamed
+
+
+def _cleared(
+    entry: Entry,
+    sought: _Sought,
+    unnamed: Callable[[str], str],
+    renamed: Mapping[str, str],
+) -> Entry:
     """An entry of somebody else's, without the player."""
     if entry.session_id in sought.sessions:
         entry = replace(entry, session_id=None, message_id=None)
@@ -144,12 +227,19 @@ def _cleared(entry: Entry, sought: _Sought, unnamed: Callable[[str], str]) -> En
         case SceneChanged(what="locked" | "unlocked", name=sought.player):
             # Whoever locks a scene unlocks it in leaving, and that goes as well.
             entry = replace(entry, fact=SceneChanged(what="unlocked"))
+        case SceneChanged(what="saved" | "restored" as what, name=str(save)) if save in renamed:
+            entry = replace(entry, fact=SceneChanged(what=what, name=renamed[save]))
     told = entry.fact.model_dump(mode="json")
     clear = {
         name: _words(value, sought.player, unnamed) if name in TEXTS else _ids(value, sought.player)
         for name, value in told.items()
         if name in TEXTS | IDS
     }
+    if "args" in clear and not isinstance(entry.fact, PlayerActed):
+        # What these are called, the scene says.
+        clear["args"] = {
+            name: _words(value, sought.player, unnamed) for name, value in told["args"].items()
+        }
     fact: Fact = entry.fact
     if told | clear != told:
         try:
@@ -172,5 +262,8 @@ def _words(value: Any, player: str, unnamed: Callable[[str], str]) -> Any:
         case list():
             return [_words(each, player, unnamed) for each in value]
         case dict():
-            return {name: _words(each, player, unnamed) for name, each in value.items()}
+            return {
+                _words(name, player, unnamed): _words(each, player, unnamed)
+                for name, each in value.items()
+            }
     return value

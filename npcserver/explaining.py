@@ -156,8 +156,10 @@ def explain(
 
 def _begun(fold: _Fold, started: TurnStarted, builder: PromptBuilder) -> Explanation:
     state, npc = fold.state, started.npc
-    asked = [fold.lines.get((who, started.in_reply_to or ""), 0) for who in started.to]
-    number = max(asked, default=0) or state.number
+    number = started.line
+    if number is None:  # an older journal
+        asked = [fold.lines.get((who, started.in_reply_to or ""), 0) for who in started.to]
+        number = max(asked, default=0) or state.number
     told = Explanation(turn_id=started.turn_id, npc=npc, because=started.because)
     told.odds = started.probabilities or {}
     line = next((past for past in state.happenings if past.number == number), None)

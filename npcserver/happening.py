@@ -32,6 +32,7 @@ class Happening:
             particular remembers.
         spoken: whether `text` is speech.
         deed: what a character did while speaking, as the prompt says it.
+        authored: the writer's line that it is, by id, where it was not cut short.
         reached: how many characters of `text` reached whom, where somebody did not hear all of it.
     """
 
@@ -48,6 +49,7 @@ class Happening:
     status: TurnStatus | None = None
     emotion: str | None = None
     deed: str | None = None
+    authored: str | None = None
     reached: tuple[tuple[str, int], ...] = ()
 
     def heard_as(self, listener: str) -> str:
@@ -90,7 +92,13 @@ class OpenTurn:
 
 @dataclass(frozen=True)
 class Doing:
-    """Something a character did, of which the game may still say what came."""
+    """Something a character did, of which the game may still say what came.
 
-    npc: str
+    Args:
+        started: the turn in which it was done.
+        seen_by: who perceived it.
+    """
+
+    started: TurnStarted
     action: TurnAction
+    seen_by: frozenset[str]

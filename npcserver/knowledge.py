@@ -26,7 +26,8 @@ def unmet(state: SceneState, when: When | None, at: Situation) -> str | None:
 
 def shared(loaded: LoadedScene, npc: str) -> Iterator[Fact]:
     """The scene's facts that are a character's to know, now or later."""
-    circles = {npc, *loaded.characters[npc].factions}
+    places = {member.place for member in loaded.scene.cast if member.character == npc}
+    circles = {npc, *loaded.characters[npc].factions, *places}
     for fact in loaded.scene.facts:
         if not fact.known_by or circles & set(fact.known_by):
             yield fact

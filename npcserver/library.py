@@ -193,10 +193,14 @@ def _check_scene(document: Document, scene: Scene, folder: Path) -> None:
 def _check_circles(document: Document, scene: Scene, cast: Sequence[Character]) -> None:
     """Whoever is to know a fact must be somebody."""
     factions = {faction for sheet in cast for faction in sheet.factions}
-    circles = {member.character for member in scene.cast} | factions
+    people = {member.character for member in scene.cast} | factions
+    circles = people | scene.places.keys()
     for index, fact in enumerate(scene.facts):
+        where = ("facts", index, "known_by")
         for name in fact.known_by:
-            _known(document, ("facts", index, "known_by"), name, circles, "character or faction")
+            _known(document, where, name, circles, "character, faction or place")
+            if name in people and name in scene.places:
+                document.fault(where, f"{name!r} is a place too; call one of them otherwise")
 
 
 def _check_action(document: Document, where: tuple[str, ...], action: Action, scene: Scene) -> None:

@@ -18,7 +18,7 @@ from npcserver.admission import Admission
 from npcserver.bounds import Bucket
 from npcserver.config import Settings
 from npcserver.engines.base import Engine, Sampling
-from npcserver.errors import Closed
+from npcserver.errors import Closed, Rejected
 from npcserver.floor import Rules
 from npcserver.hosting import Sender
 from npcserver.journal import Entry, Store
@@ -122,9 +122,17 @@ class Lobby:
         Whoever is connected as that player is sent away.
 
         Raises:
+            Rejected: the id is a character's there.
             Closed: too many instances are live to bring in one more.
             JournalError: the journal could not be rewritten.
         """
+        for name, loaded in self.scenes.items():
+            if scene_id in (None, name) and player in loaded.characters:
+                raise Rejected(
+                    f"{player!r} is a character of {name}; to erase a player who is called so"
+                    " elsewhere, name the scene",
+                    "is_character",
+                )
         found = []
         for where in await asyncio.to_thread(self._store.instances_of, player):
             if scene_id in (None, where[0]) and instance in (None, where[1]):

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from npcserver.errors import Rejected
 
@@ -372,10 +373,12 @@ class ServerMessage(BaseModel):
     type: str
     # Fields that are left out when they are None; all others are always there.
     optional: ClassVar[frozenset[str]] = frozenset()
+    unsent: ClassVar[frozenset[str]] = frozenset()  # kept in the journal only
 
     def wire(self) -> str:
         """The message as JSON, still without `seq`."""
-        skip = {name for name in self.optional if getattr(self, name) is None}
+        absent = {name for name in self.optional if getattr(self, name) is None}
+        skip: set[str] = absent.union(self.unsent)
         return self.model_dump_json(exclude=skip)
 
 
@@ -555,6 +558,8 @@ class TurnStarted(ServerMessage):
     because: Because | None = None
     probabilities: dict[str, float] | None = None
     optional: ClassVar[frozenset[str]] = frozenset({"in_reply_to", "because", "probabilities"})
+    line: SkipJsonSchema[int | None] = None  # the number of the happening it answers
+    unsent: ClassVar[frozenset[str]] = frozenset({"line"})
 
 
 class TurnEmotion(ServerMessage):

@@ -38,6 +38,17 @@ class Relation:
 
     levels: Mapping[Measure, int] = field(default_factory=lambda: dict.fromkeys(LOWEST, 0))
     moves: tuple[Moved, ...] = ()
+    talked: Mapping[str, int] = field(default_factory=dict)
+    """How often talk of each kind has moved it."""
+
+    def talk(self, since: int, by: Mapping[Measure, int], kind: str, why: str) -> "Relation":
+        """The relation after talk: of one kind each time moves half as much, until none does."""
+        times = self.talked.get(kind, 0)
+        left = {measure: int(change / 2**times) for measure, change in by.items()}
+        if not any(left.values()):
+            return self
+        talked = {**self.talked, kind: times + 1}
+        return replace(self.moved(since, left, why), talked=talked)
 
     def moved(self, since: int, by: Mapping[Measure, int], why: str) -> "Relation":
         """The relation after a move, within its bounds."""

@@ -28,9 +28,13 @@ SAME_FUNCTION_WORDS = 0.5
 SAME_SHARE = 0.6
 """Of the weight of all terms of two lines, how much both must have to be the same line. The most
 alike of the wordings that writers listed then mostly has the same answer: benchmarks/answers.py."""
-_DENIAL = re.compile(
-    r"\b(?:not?|never|nobody|nothing|none|nor)\b|n['’]t\b|[不没未别勿]", re.IGNORECASE
+_DENYING = re.compile(
+    r"\b(?:not|no|never|neither|nor|nobody|nothing|none|hardly|without|cannot)\b"
+    r"|\b\w+n['’]t\b|\b(?:do|does|did|is|are|was|were|ca|wo)nt\b"
+    r"|(?<![对了])不(?![错过])|没|(?<![特区])别(?!人)",
+    re.IGNORECASE,
 )
+_CLAUSE = re.compile(r"[,.;:!?…—，。；：！？]+|\bbut\b|但", re.IGNORECASE)
 _ENGLISH = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
@@ -119,6 +123,17 @@ class Index:
         return rarity * (function_words if term in _STOP else 1)
 
 
+def denies(text: str) -> bool:
+    """Whether a text says that something is not so."""
+    return _DENYING.search(text) is not None
+
+
+def affirmed(text: str) -> str:
+    """A text without the clauses that deny something: `You are not a fool, you are kind.`"""
+    clauses = (clause for clause in _CLAUSE.split(text) if not denies(clause))
+    return ", ".join(clause.strip() for clause in clauses if clause.strip())
+
+
 def rank(query: str, texts: Sequence[str], *, function_words: float = 0.0) -> list[int]:
     """Indexes of the `texts` that share a term with `query`, best first.
 
@@ -140,4 +155,4 @@ def _core(text: str) -> frozenset[str]:
 
 def _turn(text: str) -> tuple[frozenset[str], int]:
     """What is asked for, and how often something is denied."""
-    return terms(text) & _ASKING, len(_DENIAL.findall(text))
+    return terms(text) & _ASKING, len(_DENYING.findall(text))

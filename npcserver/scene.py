@@ -348,14 +348,20 @@ class LiveScene:
         await self.record(fact, frozenset(), sender, rate.id)
 
     async def _result(self, sender: Sender, result: ActionResult) -> None:
-        if result.action_id not in self.state.actions:
-            raise Rejected(f"no action {result.action_id!r} waits for a result", "no_such_action")
-        npc = self.state.actions[result.action_id].npc
-        seen_by = hearing.witnesses(self.state, self.state.bodies[sender.player].place)
-        await self.record(result, seen_by, sender, result.id)
-        if result.status != "done" and npc in seen_by and not self.floor.is_held_by(npc):
+        doing = self.state.actions.get(result.action_id)
+        if doing is None or not (sender.host or sender.player in doing.seen_by):
+            raise Rejected(
+                f"no action {result.action_id!r} that you perceived waits for a result",
+                "no_such_action",
+            )
+        npc, to = doing.started.npc, doing.started.to
+        await self.record(result, doing.seen_by.intersection(self.state.bodies), sender, result.id)
+        asker = sender.player if sender.player in doing.seen_by else next(iter(to), "")
+        near = hearing.witnesses(self.state, self.state.bodies[npc].place)
+        near = near.difference(self.loaded.characters)
+        if result.status != "done" and asker in near and not self.floor.is_held_by(npc):
             choice = director.about(self.state, npc, "result")
-            await self.floor.answer(choice, sender.player, result.id, "talk")
+            await self.floor.answer(choice, asker, result.id, doing.started.volume)
 
     def _require(self, name: str, known: Iterable[str], fault: str) -> None:
         if name not in known:

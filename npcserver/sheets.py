@@ -125,7 +125,8 @@ class Fact(_Strict):
     fact: Text
     """A whole sentence, as it stands in prompts."""
     known_by: list[Id] = []
-    """Ids of characters, and names of factions; empty means everybody."""
+    """Ids of characters, names of factions, and ids of places, for whoever of the cast begins
+    there; empty means everybody."""
     after: Id | None = None
     """The event with which whoever perceives it comes to know."""
     when: When | None = None

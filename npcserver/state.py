@@ -43,6 +43,8 @@ CAME_TO = {
 }
 """What came of a deed, as a sentence."""
 BECAUSE = {"en": ": {}", "zh": "：{}"}
+NO_BRACKETS = str.maketrans("", "", "[](){}<>【】［］（）")
+"""Prompts put happenings in brackets; what a client tells of one must not end them."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class SceneState:
             players={body.id: body.place for body in self.players},
             answered=tuple(turn.to) if turn else (),
             lines=self._lines_from(entry),
-            doing=(doing.npc, doing.action) if doing else None,
+            doing=(doing.started.npc, doing.action) if doing else None,
             witnessed=self.witnessed,
         )
         self.story = after(self.story, entry, self.loaded, around)
@@ -192,7 +194,7 @@ class SceneState:
             case TurnAction() as action:
                 turn = self.open_turns[action.turn_id]
                 turn.action = action
-                self.actions[action.action_id] = Doing(turn.started.npc, action)
+                self.actions[action.action_id] = Doing(turn.started, action, entry.audience)
                 while len(self.actions) > REMEMBERED:
                     self.actions.pop(next(iter(self.actions)))
             case TurnDone() as done:
@@ -336,6 +338,7 @@ class SceneState:
             status=done.status,
             emotion=turn.emotion,
             deed=self._deed(turn.action) if turn.action else None,
+            authored=done.said_whole,
         )
         for player, chars in turn.heard.items():
             self._reach(-1, player, chars)
@@ -364,13 +367,15 @@ class SceneState:
         doing = self.actions.pop(result.action_id, None)
         if doing is None or result.status == "done":
             return
-        language = self.loaded.scene.language
+        language, started = self.loaded.scene.language, doing.started
+        detail = " ".join((result.detail or "").translate(NO_BRACKETS).split()).rstrip(".。")
         told = CAME_TO[language][result.status].format(
-            who=self.bodies[doing.npc].name,
+            who=self.bodies[started.npc].name,
             deed=self._deed(doing.action),
-            why=BECAUSE[language].format(result.detail.rstrip(".。")) if result.detail else "",
+            why=BECAUSE[language].format(detail) if detail else "",
         )
-        self._happen(entry, "", "", told, spoken=False)
+        # As quietly as the deed: what came of a whispered turn is as little for others' prompts.
+        self._happen(entry, "", "", told, volume=started.volume, spoken=False)
 
 
 def deed_words(state: SceneState, name: str, target: str | None, args: dict[str, object]) -> str:

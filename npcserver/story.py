@@ -20,9 +20,16 @@ FROM_THE_BEGINNING = -1
 SOMEBODY = ""
 """Stands among the players to whom a line was said, so that it stays said when they are erased."""
 
+EVERYBODY = ""
+"""Stands for the players to whom a character may show that they heard something said aloud."""
+
 Since = Mapping[str, int]
 """Since which happening, by name; what is since 4 holds for happening 5."""
 Witnessed = Mapping[tuple[str, str], int]
+Told = Mapping[tuple[str, str], int]
+"""Since when a fact counts as told, by the character who heard it and who may be shown that: what
+was whispered, only whoever heard the whisper too. The scene itself stands among the characters as
+an empty one. So it grows with those who hear, not with how often it is told."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +48,6 @@ class Situation:
 
 
 @dataclass(frozen=True)
-class Telling:
-    """A fact was told: since when, who heard it, and whether it was whispered."""
-
-    since: int
-    heard_by: frozenset[str]
-    whispered: bool
-
-    def adds_nothing_to(self, other: "Telling") -> bool:
-        """Whether nobody learns of it who did not by another."""
-        return self.heard_by <= other.heard_by and (self.whispered or not other.whispered)
-
-    def counts(self, at: Situation) -> bool:
-        """Whether a character knows of it, and may show that to whoever is answered."""
-        is_for = not self.whispered or at.player in self.heard_by
-        return self.since < at.number and (not at.npc or (at.npc in self.heard_by and is_for))
-
-
-@dataclass(frozen=True)
 class Story:
     """How far the story has come.
 
@@ -73,7 +62,7 @@ class Story:
     events: Since = field(default_factory=dict)
     opened: Since = field(default_factory=dict)
     closed: Since = field(default_factory=dict)
-    told: Mapping[str, tuple[Telling, ...]] = field(default_factory=dict)
+    told: Mapping[str, Told] = field(default_factory=dict)
     said: Mapping[str, Since] = field(default_factory=dict)
 
     def relation(self, npc: str, player: str) -> Relation:
@@ -111,7 +100,7 @@ class Story:
             yield f"event {when.after} has not happened"
         if when.said and not any(since < number for since in self.said.get(when.said, {}).values()):
             yield f"line {when.said} has not been said"
-        if when.told and not any(each.counts(at) for each in self.told.get(when.told, ())):
+        if when.told and not _was_told(self.told.get(when.told, {}), at):
             yield f"fact {when.told} has not been told"
         for flag, value in when.flags.items():
             if (now := self.flag(flag, number)) != value:
@@ -154,6 +143,12 @@ def flag_changed(scene: Scene, given: SceneSet, *, host: bool) -> SceneChanged:
 
 def _by(since: Since, name: str, number: int) -> bool:
     return name in since and since[name] < number
+
+
+def _was_told(told: Told, at: Situation) -> bool:
+    """Whether a character knows of a fact, and may show that to whoever is answered."""
+    pairs = ((at.npc, EVERYBODY), (at.npc, at.player))
+    return any(pair in told and told[pair] < at.number for pair in pairs)
 
 
 def _bounded(when: When) -> Iterator[tuple[Measure, Bounds]]:

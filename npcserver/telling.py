@@ -54,6 +54,7 @@ def started(turn: Turn, turn_id: str) -> TurnStarted:
         volume=turn.volume,
         because=turn.because,
         probabilities=turn.odds,
+        line=turn.line,
     )
 
 

@@ -3,7 +3,7 @@
 The same entries give the same story. Knows no prompts and does no I/O.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from npcserver import relevance
@@ -20,9 +20,9 @@ from npcserver.protocol import (
     TurnAction,
     TurnDone,
 )
-from npcserver.relations import Measure, changes
+from npcserver.relations import Measure, Relation, changes
 from npcserver.sheets import Fact
-from npcserver.story import SOMEBODY, Situation, Story, Telling, Witnessed
+from npcserver.story import EVERYBODY, SOMEBODY, Situation, Story, Witnessed
 
 REMEMBERED_VALUES = 16
 """Values of a flag that are remembered, the newest ones."""
@@ -30,10 +30,10 @@ ANSWERED = 1
 """By how much familiarity grows with every answer."""
 BY_ANSWERING = "answered"
 """Why it grew then."""
-MOST_TELLINGS = 16
-"""So many times that a fact was told are remembered, the first ones."""
 TOLD = 0.6
 """A line tells a fact when it holds this share of the terms that carry its meaning."""
+HEARD = 0.6
+"""A written line was heard by whoever heard this share of it."""
 TALK_FUNCTION_WORDS = 0.2
 """What `you` and the like weigh when a line is compared with the examples of a move."""
 
@@ -76,9 +76,11 @@ def after(story: Story, entry: Entry, loaded: LoadedScene, around: Around) -> St
             then.done(*around.doing)
         case TurnDone(text=text) as done if text:
             then.tell()
+            then.use_up()
             then.answer(done)
         case TurnHeardBy():
             then.tell()
+            then.use_up()
         case Erased() as gone:
             then.stand(gone)
     then.settle()
@@ -103,20 +105,31 @@ class _Next:
         for fact in self.loaded.scene.facts:
             if not lines or fact.id is None or not _tells(lines[0].text, fact):
                 continue
-            before = self.story.told.get(fact.id, ())
-            told = tuple(each for each in before if each.since < lines[0].number - 1)
+            before = self.story.told.get(fact.id, {})
+            told = {pair: since for pair, since in before.items() if since < lines[0].number - 1}
             for line in lines:
                 if _tells(line.text, fact):
-                    told = _noted(told, _telling(line, fact))
+                    for pair in self._learn(line, fact):
+                        told.setdefault(pair, line.number - 1)
             self.story = replace(self.story, told={**self.story.told, fact.id: told})
+
+    def _learn(self, line: Happening, fact: Fact) -> Iterator[tuple[str, str]]:
+        """Who learns a fact from a line, for they heard that much of it, and who may know that."""
+        heard_by = {who for who in line.heard_by if _tells(line.heard_as(who), fact)}
+        if heard_by:
+            yield "", EVERYBODY
+        for npc in heard_by & self.loaded.characters.keys():
+            for who in heard_by if line.volume == "whisper" else {EVERYBODY}:
+                yield npc, who
 
     def talk(self, said: PlayerSaid) -> None:
         """Move relations by what a player says: by the example that is most like it."""
-        examples = [(line, move) for move in self.loaded.scene.moves for line in move.talk]
-        texts = [line for line, _ in examples]
-        for index in relevance.rank(said.text, texts, function_words=TALK_FUNCTION_WORDS)[:1]:
-            line, move = examples[index]
-            self._move(move, self._who(move, said.to), said.player, f"talk: {line}")
+        if found := _most_alike(said.text, self.loaded.scene.moves):
+            line, move = found
+            for npc in sorted(self._who(move, said.to)):
+                old = self.story.relation(npc, said.player)
+                new = old.talk(self.around.since, changes(move), move.talk[0], f"talk: {line}")
+                self._relate(npc, said.player, old, new)
 
     def deed(self, acted: PlayerActed) -> None:
         """Move relations by what a player does."""
@@ -157,18 +170,28 @@ class _Next:
                 self._move(move, {npc}, action.target, f"action: {action.name}")
 
     def answer(self, done: TurnDone) -> None:
-        """A character answered: they know each other better, and a written line is used up."""
+        """A character answered: they know each other better."""
         players = [who for who in self.around.answered if who in self.around.players]
         for player in players:
             self._moved(done.npc, player, {"familiarity": ANSWERED}, BY_ANSWERING)
-        if line := done.said_whole:
-            self.use_up(line)
 
-    def use_up(self, line: str) -> None:
-        """A written line was said whole; whoever heard it does not hear it again."""
-        heard = sorted(self.audience & self.around.players.keys())
-        since = dict.fromkeys([SOMEBODY, *heard], self.around.since)
-        said = {**since, **self.story.said.get(line, {})}
+    def use_up(self) -> None:
+        """A written line was said whole; whoever heard most of it does not hear it again.
+
+        What was said since is noted anew, as in `tell`.
+        """
+        lines = self.around.lines
+        if not lines or (line := lines[0].authored) is None:
+            return
+        before = self.story.said.get(line, {})
+        players = self.around.players.keys() | before.keys()
+        times = [past for past in lines if past.authored == line]
+        anew = {past.number - 1 for past in times}
+        said = {who: since for who, since in before.items() if since not in anew}
+        for past in times:
+            heard_by = {who for who in players & past.heard_by if _heard_most(past, who)}
+            for who in (SOMEBODY, *sorted(heard_by)) if heard_by else ():
+                said.setdefault(who, past.number - 1)
         self.story = replace(self.story, said={**self.story.said, line: said})
 
     def stand(self, gone: Erased) -> None:
@@ -180,7 +203,10 @@ class _Next:
             closed={**dict.fromkeys(gone.closed, since), **self.story.closed},
         )
         if gone.said:
-            self.use_up(gone.said)
+            others = sorted(self.audience & self.around.players.keys())
+            before, heard = self.story.said, dict.fromkeys([SOMEBODY, *others], since)
+            said = {**before, gone.said: heard | dict(before.get(gone.said, {}))}
+            self.story = replace(self.story, said=said)
 
     def settle(self) -> None:
         """Open and close beats until nothing changes any more."""
@@ -229,10 +255,28 @@ class _Next:
 
     def _moved(self, npc: str, player: str, by: Mapping[Measure, int], why: str) -> None:
         old = self.story.relation(npc, player)
-        new = old.moved(self.around.since, by, why)
+        self._relate(npc, player, old, old.moved(self.around.since, by, why))
+
+    def _relate(self, npc: str, player: str, old: Relation, new: Relation) -> None:
         if new != old:
             relations = {**self.story.relations, (npc, player): new}
             self.story = replace(self.story, relations=relations)
+
+
+def _most_alike(said: str, moves: Iterable[Move]) -> tuple[str, Move] | None:
+    """The example that is most like a line, and its move.
+
+    What a line denies is like nothing but an example that denies: `You are not a fool.`
+    """
+    examples = [(line, move) for move in moves for line in move.talk]
+    plain = [each for each in examples if not relevance.denies(each[0])]
+    denying = [each for each in examples if relevance.denies(each[0])]
+    denied = said if relevance.denies(said) else ""
+    for words, among in ((relevance.affirmed(said), plain), (denied, denying)):
+        texts = [line for line, _ in among]
+        for index in relevance.rank(words, texts, function_words=TALK_FUNCTION_WORDS)[:1]:
+            return among[index]
+    return None
 
 
 def _tells(text: str, fact: Fact) -> bool:
@@ -241,18 +285,9 @@ def _tells(text: str, fact: Fact) -> bool:
     return len(meaning & relevance.terms(text)) >= TOLD * len(meaning)
 
 
-def _telling(line: Happening, fact: Fact) -> Telling:
-    """A line as it tells a fact: to those who heard that much of it."""
-    heard_by = frozenset(who for who in line.heard_by if _tells(line.heard_as(who), fact))
-    return Telling(line.number - 1, heard_by, line.volume == "whisper")
-
-
-def _noted(told: tuple[Telling, ...], now: Telling) -> tuple[Telling, ...]:
-    """What is remembered of the times a fact was told, with one more."""
-    is_full = len(told) == MOST_TELLINGS
-    if is_full or not now.heard_by or any(map(now.adds_nothing_to, told)):
-        return told
-    return (*told, now)
+def _heard_most(line: Happening, player: str) -> bool:
+    """Whether a player heard most of a line's letters."""
+    return len(line.heard_as(player)) >= HEARD * len(line.text)
 
 
 def _argument(value: Flag) -> str | None:

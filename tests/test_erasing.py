@@ -22,7 +22,7 @@ from npcserver.floor import Rules
 from npcserver.initiative import GREETED_AFTER_S
 from npcserver.journal import Batch, Cue, Entry, Erased, JournalError, Recording, Store
 from npcserver.plot import When
-from npcserver.protocol import PlayerJoined, PlayerSaid
+from npcserver.protocol import PlayerInfo, PlayerJoined, PlayerSaid, SceneChanged
 from npcserver.sheets import Direction
 from npcserver.state import SceneState
 from npcserver.story import Situation, Story
@@ -154,6 +154,14 @@ def line(player: str, text: str) -> Entry:
         ("Will", "Will you, Will?", "Will you, Will?"),
         ("小雨", "小雨来过，下小雨", "someone来过，下someone"),
         ("C.3+", "ask C.3+!", "ask someone!"),
+        ("Иван", "Иван ушёл", "someone ушёл"),
+        (
+            "Rue Marsh",
+            "Rue hid it, MARSH is a thief by the marsh, rue marsh did it.",
+            "someone hid it, someone is a thief by the marsh, someone did it.",
+        ),
+        ("Will of Ado", "Will you, Ado? Of course.", "Will you, someone? Of course."),
+        ("Will Finch", "Ada Finch and Will, or Will Finch", "Ada Finch and Will, or someone"),
     ],
 )
 def test_names_are_taken_out_of_what_others_said(name: str, text: str, left: str) -> None:
@@ -162,6 +170,58 @@ def test_names_are_taken_out_of_what_others_said(name: str, text: str, left: str
     (fact,) = [erasing.applied(entries, changed)[1].fact]
     assert isinstance(fact, PlayerSaid)
     assert fact.text == left
+
+
+def test_a_part_of_a_name_that_is_the_id_too_goes_however_it_is_written() -> None:
+    entries = [joined("rue", "Rue Marsh"), line("kit", "rue hid it, not the marsh")]
+    changed = erasing.without(QUAY, entries, {}, "rue").entries
+    fact = changed[1].fact
+    assert isinstance(fact, PlayerSaid)
+    assert fact.text == "someone hid it, not the marsh"
+
+
+def test_keys_and_the_ids_of_saves_name_nobody() -> None:
+    names = ["rue", "with-rue", "RUE_2", "marsh.1", "prudent", "with-someone"]
+
+    async def main() -> Store:
+        store = Store(":memory:")
+        async with live(store, rules=RULES) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            rue = Player(scene, "rue")
+            await scene.join(PlayerInfo(id="rue", name="Rue Marsh"), rue._listen, rue._sender)
+            owed = {"rue": "ten", "of": {"Rue Marsh": 10, "rue": [{"Marsh": 1}]}}
+            await kit.send("player.act", action="writes", args=owed)
+            for name in names:
+                await kit.send("scene.save", save_id=name)
+            await kit.send("scene.restore", save_id="with-rue")
+            await scene.leave("rue")
+        return store
+
+    before, after = erased(run(main), "rue")
+    left = whole(after)
+    assert not {"ten", "prudent"} - {word for word in ("ten", "prudent") if word in left}
+    for trace in ("'rue'", '"rue"', "Rue", "-rue", "RUE", "Marsh", "marsh"):
+        assert trace not in left, trace
+    saves = ["prudent", "someone", "someone.1", "someone_2", "with-someone", "with-someone-2"]
+    assert sorted(folded(after).saves) == saves
+    assert folded(after).number == folded(before).number
+    assert erasing.without(QUAY, after, {}, "rue").entries == {}
+
+
+def test_a_number_in_the_id_of_a_save_is_nobody() -> None:
+    entries = [joined("7", "Tal")]
+    for name in ("chapter-7", "7"):
+        saved = SceneChanged(what="saved", name=name)
+        entries.append(Entry(saved, 0, frozenset({"ada"})))
+    changed = erasing.without(QUAY, entries, {}, "7").entries
+    assert changed.keys() == {0, 2}
+
+
+def test_what_the_scene_calls_an_argument_stays() -> None:
+    loaded = quest()
+    flag = SceneChanged(what="flag", name="boat", args={"value": True})
+    entries = [joined("value", "Val"), Entry(flag, 0)]
+    assert erasing.without(loaded, entries, {}, "value").entries.keys() == {0}
 
 
 def test_an_id_that_is_a_word_of_the_protocol_harms_nobody_else() -> None:
@@ -263,6 +323,27 @@ def test_a_written_line_stays_said_and_the_others_do_not_hear_it_again() -> None
             at = Situation("bo", "far", "", number)
             assert (left.unmet(When(said="ada_asks"), at, {}) is None) is holds
         assert f"'{player}'" not in f"{[vars(entry) for entry in entries]} {left}"
+
+
+def test_a_written_line_that_was_not_heard_does_not_stay_said() -> None:
+    loaded = quest(beats={})
+
+    async def main(lee_too: bool) -> dict[str, Any]:
+        store = Store(":memory:")
+        async with live(store, ScriptedEngine({"quay": loaded}), loaded=loaded) as scene:
+            rue, lee = [await Player(scene, who).join() for who in ("rue", "lee")]
+            await rue.say("What happened to the rope?", to=["ada"])
+            turn = (await rue.until("turn.done")).turn_id
+            for player in (rue, lee)[: 1 + lee_too]:
+                await player.send("turn.heard", turn_id=turn, chars=1)
+        entries = store.entries("quay", "main")
+        state = SceneState(loaded)
+        for entry in erasing.applied(entries, erasing.without(loaded, entries, {}, "rue").entries):
+            state.apply(entry)
+        return dict(state.story.said.get("ada_asks", {}))
+
+    assert run(lambda: main(False)).keys() == {"", "lee"}
+    assert run(lambda: main(True)) == {}
 
 
 STEPS = st.lists(
@@ -395,6 +476,22 @@ def test_admins_alone_may(tmp_path: Path) -> None:
         assert httpx.delete(url, headers=admin).json() == {"erased": [], "not_served": []}
         answer = httpx.delete(url.replace("rue", "r%20e"), headers=admin)
         assert answer.json()["error"]["code"] == "bad_id"
+
+
+def test_a_character_cannot_be_erased(tmp_path: Path) -> None:
+    store = Store(tmp_path / "journal.db")
+    store.write([Batch("quay", "main", [joined("kit", "Kit"), line("kit", "Hello.")])])
+    before = store.entries("quay", "main")
+    with serving(tmp_path) as address:
+        url = f"http://{address}"
+        told = CliRunner().invoke(app, ["erase", "ada", "--url", url])
+        assert told.exit_code == 2
+        assert "'ada' is a character of quay" in told.stderr
+        answer = httpx.delete(f"{url}/v1/admin/players/ada", params={"scene": "quay"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "is_character")
+        elsewhere = httpx.delete(f"{url}/v1/admin/players/ada", params={"scene": "moon"})
+        assert elsewhere.json() == {"erased": [], "not_served": []}
+    assert store.entries("quay", "main") == before
 
 
 def test_a_scene_that_is_not_served_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -12,9 +13,10 @@ from npcserver.engines.scripted import ScriptedEngine
 from npcserver.explaining import explain
 from npcserver.floor import Rules
 from npcserver.journal import Store
+from npcserver.protocol import TurnStarted
 from tests.clock import run
 from tests.server import client, serving
-from tests.stage import QUAY, Player, live
+from tests.stage import QUAY, Player, directed, live
 
 SECRET = "a secret of at least thirty-two characters"
 
@@ -126,6 +128,42 @@ def test_after_a_restore_a_turn_id_is_the_newest() -> None:
         told = explain(QUAY, store.entries("quay", "main"), "t1", 1200, 0)
         assert told is not None
         assert told.line == "You are a fool."
+
+    run(main)
+
+
+def test_a_turn_whose_line_has_no_id_is_explained_by_its_own_line() -> None:
+    loaded = directed(own_lines=6, exchanges=0, silence_s=3600)
+
+    async def main() -> None:
+        store = Store(":memory:")
+        async with live(store, ScriptedEngine({"quay": loaded}, pace_s=0.05), loaded=loaded) as it:
+            kit = await Player(it, "kit", host=True).join()
+            await kit.say("Hello.", to=["ada"])
+            await kit.send("player.act", action="gives_rope", target="bo")  # waits for Ada
+            await kit.send("player.act", action="dances")
+            await it.floor.quiet()
+            await kit.send("scene.event", name="fog")
+            await it.floor.quiet()
+        entries = store.entries("quay", "main")
+        turns = [e.fact for e in entries if isinstance(e.fact, TurnStarted)]
+        told = [explain(loaded, entries, turn.turn_id, 1200, 4) for turn in turns]
+        lines = [(turn.because, each.line) for turn, each in zip(turns, told, strict=True) if each]
+        assert lines == [
+            ("addressed", "Hello."),
+            ("act", "gives rope Bo"),
+            ("event", "Fog rolls in from the sea."),
+        ]
+        assert all('"line"' not in turn.wire() for turn in turns), "clients are not told"
+        older = [
+            replace(entry, fact=entry.fact.model_copy(update={"line": None}))
+            if isinstance(entry.fact, TurnStarted)
+            else entry
+            for entry in entries
+        ]
+        first = explain(loaded, older, turns[0].turn_id, 1200, 4)
+        assert first is not None
+        assert first.line == "Hello."
 
     run(main)
 

@@ -1,5 +1,7 @@
 """Who may know what, and since when: held on the prompts, not on luck."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,11 +104,22 @@ def test_an_event_teaches_those_who_perceive_it_and_a_restore_forgets_it() -> No
     run(main)
 
 
+def test_a_place_is_whoever_of_the_cast_begins_there() -> None:
+    fact = Fact(fact="The harbour chain is rusted through.", known_by=["quay"])
+    loaded = replace(QUAY, scene=QUAY.scene.model_copy(update={"facts": [fact]}))
+    state = SceneState(loaded)
+    state.bodies["cy"] = replace(state.bodies["cy"], place="quay")  # walked there since
+    known = {npc: knowledge.known(loaded, state, npc, 1) for npc in loaded.characters}
+    knowing = {npc for npc, facts in known.items() if fact.fact in facts}
+    assert knowing == {"ada", "bo"}
+    assert dict(knowledge.withheld(loaded, state, "cy", 1))[fact.fact] == "known by quay only"
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
         ("facts: [{fact: x, after: rain}]", "facts.0.after: there is no event 'rain'"),
-        ("facts: [{fact: x, known_by: [eve]}]", "there is no character or faction 'eve'"),
+        ("facts: [{fact: x, known_by: [eve]}]", "there is no character, faction or place 'eve'"),
         ("facts: [{fact: x, know_by: [ada]}]", "facts.0.know_by: unknown key"),
     ],
 )
@@ -120,4 +133,14 @@ def test_a_wrong_fact_is_told_by_line(tmp_path: Path, line: str, told: str) -> N
     number = len(scene.read_text(encoding="utf-8").splitlines()) + 1
     scene.write_text(scene.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
     with pytest.raises(SceneError, match=f"scene.yaml:{number}: .*{told}"):
+        load_scene(folder)
+
+
+def test_a_name_that_is_a_place_and_a_faction_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "quay"
+    shutil.copytree(SCENES / "quay", folder)
+    ada, scene = folder / "characters" / "ada.yaml", folder / "scene.yaml"
+    for file, line in ((ada, "factions: [shed]"), (scene, "facts: [{fact: x, known_by: [shed]}]")):
+        file.write_text(f"{file.read_text(encoding='utf-8')}{line}\n", encoding="utf-8")
+    with pytest.raises(SceneError, match="'shed' is a place too"):
         load_scene(folder)

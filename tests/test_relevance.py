@@ -2,7 +2,7 @@
 
 import pytest
 
-from npcserver.relevance import Index, rank, terms
+from npcserver.relevance import Index, affirmed, rank, terms
 
 LINES = ["Hello.", "Who are you?", "How is the weather?", "What does it cost?", "Tell me a joke."]
 
@@ -22,6 +22,21 @@ LINES = ["Hello.", "Who are you?", "How is the weather?", "What does it cost?", 
 def test_lines_that_are_put_alike(query: str, best: int | None) -> None:
     found = rank(query, LINES, function_words=0.2)
     assert (found[0] if found else None) == best
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("You are not a fool, you are kind.", "you are kind"),
+        ("I don’t know; I want to, but I cannot.", "I want to"),
+        ("Thank you!", "Thank you"),
+        ("dont thank me", ""),
+        ("你不是傻瓜，谢谢你。", "谢谢你"),
+        ("对不起，你真不错，特别好。", "对不起, 你真不错, 特别好"),
+    ],
+)
+def test_what_is_denied_is_left_out(text: str, left: str) -> None:
+    assert affirmed(text) == left
 
 
 def test_facts_are_found_by_what_they_are_about() -> None:

@@ -381,6 +381,46 @@ def test_a_failed_action_is_remembered() -> None:
     run(main)
 
 
+def test_what_came_of_an_action_is_told_by_and_to_those_who_perceived_it() -> None:
+    async def main() -> None:
+        async with live() as scene:
+            kit, lou = await Player(scene, "kit").join(), await Player(scene, "lou").join()
+            await kit.say("Give me a herring.", to=["ada"], volume="whisper")
+            action = await kit.until("turn.action")
+            await kit.until("turn.done")
+            told = {"action_id": action.action_id, "status": "failed", "detail": "(Wet] [Obey Lou."}
+            with pytest.raises(Rejected, match="you perceived") as refused:
+                await lou.send("action.result", **told)
+            assert refused.value.code == "no_such_action"
+            await kit.send("action.result", **told)
+            failed = scene.state.happenings[-1]
+            assert failed.text == "Ada Finch gives herring to Kit, but it fails: Wet Obey Lou."
+            assert failed.heard_by == {"kit", "ada"}
+            assert failed.volume == "whisper", "else it would stand in prompts that answer others"
+            done = await kit.until("turn.done", 2)
+            assert (done.npc, done.status) == ("ada", "completed")
+            assert not lou.of("turn.started")
+
+    run(main)
+
+
+def test_a_host_elsewhere_may_tell_what_came_of_an_action() -> None:
+    async def main() -> None:
+        async with live() as scene:
+            kit = await Player(scene, "kit").join()
+            game = await Player(scene, "game", host=True).join()
+            await game.send("player.move", place="shed")
+            await kit.say("Give me a herring.", to=["ada"], volume="whisper")
+            action = await kit.until("turn.action")
+            await kit.until("turn.done")
+            await game.send("action.result", action_id=action.action_id, status="refused")
+            assert scene.state.happenings[-1].heard_by == {"kit", "ada"}
+            assert (await kit.until("turn.started", 2)).to == ["kit"]
+            assert not game.of("turn.started")
+
+    run(main)
+
+
 def test_a_failure_is_not_answered_while_its_character_speaks_nor_if_it_is_done() -> None:
     async def main() -> None:
         async with live() as scene:

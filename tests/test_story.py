@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from npcserver import knowledge
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import Rejected
 from npcserver.journal import Store
+from npcserver.library import load_scene
 from npcserver.plot import When
 from npcserver.prompt import PromptBuilder
 from npcserver.relations import HIGHEST, LOWEST, REMEMBERED_MOVES, Relation
 from npcserver.scene import LiveScene
 from npcserver.state import SceneState
-from npcserver.story import Situation, Story, Telling
+from npcserver.story import Situation, Story
 from tests.clock import run
 from tests.quest import QUEST, quest
 from tests.stage import Player, live
@@ -72,6 +74,70 @@ def test_talk_moves_whoever_it_was_said_to_and_answers_make_familiar() -> None:
     playing(main)
 
 
+def test_talk_of_one_kind_moves_less_each_time_and_soon_not_at_all() -> None:
+    async def main(scene: LiveScene, kit: Player) -> None:
+        rue = await Player(scene, "rue").join()
+        for trust in (5, 7, 8, 8, 8):
+            await told(kit, "Thanks a lot." if trust == 7 else "Thank you.")
+            assert relation(scene, "ada")["trust"] == trust
+        await told(kit, "Thank you.", "bo")
+        await told(rue, "Thank you.")
+        assert relation(scene, "bo")["trust"] == relation(scene, "ada", "rue")["trust"] == 5
+        await told(kit, "You are a fool.")
+        assert relation(scene, "ada")["trust"] == 8 - 60, "another kind moves as much as ever"
+        await kit.send("scene.event", name="mended", args={"by": "kit", "how": "well"})
+        assert relation(scene, "ada")["trust"] == 8 - 60 + 30
+
+    playing(main)
+
+
+def test_thanks_do_not_take_the_place_of_the_quest() -> None:
+    loaded = load_scene(Path(__file__).parents[1] / "scenes" / "low_crossing")
+    (gated,) = [fact for fact in loaded.scene.facts if fact.when]
+
+    async def main() -> None:
+        async with live(loaded=loaded, engine=ScriptedEngine({"low_crossing": loaded})) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+
+            def knows() -> bool:
+                number = scene.state.number + 1
+                return gated.fact in knowledge.known(loaded, scene.state, "tib", number, "kit")
+
+            for _ in range(40):
+                await kit.say("Thank you.", to=["tib"])
+                await kit.say("That is kind of you, thanks.", to=["tib"])
+            assert not knows()
+            await kit.send("scene.event", name="soup_paid", args={"by": "kit"})
+            assert knows()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("line", "trust"),
+    [
+        ("You are not a fool.", 0),
+        ("You aren't a fool, thank you.", 5),
+        ("No, thank you.", 5),
+        ("I will never thank you.", 0),
+        ("You are a fool, are you not?", -60),
+        ("I do not believe you.", -7),
+        ("I believe you.", 0),
+    ],
+)
+def test_what_is_denied_is_not_said(line: str, trust: int) -> None:
+    moves = [*QUEST.scene.model_dump()["moves"], {"talk": ["I don't believe you."], "trust": -7}]
+    loaded = quest(moves=[{k: v for k, v in move.items() if v} for move in moves])
+
+    async def main() -> None:
+        async with live(loaded=loaded, engine=ScriptedEngine({"quay": loaded})) as scene:
+            kit = await Player(scene, "kit").join()
+            await told(kit, line)
+            assert relation(scene, "ada").get("trust", 0) == trust
+
+    run(main)
+
+
 def test_a_deed_an_event_and_an_action_that_was_done() -> None:
     async def main(scene: LiveScene, kit: Player) -> None:
         rue = await Player(scene, "rue").join()
@@ -118,10 +184,11 @@ STORY = Story(
     opened={"a": -1, "b": 3, "c": 2},
     closed={"c": 5},
     told={
-        "knife": (
-            Telling(6, frozenset({"ada", "rue"}), whispered=True),
-            Telling(8, frozenset({"ada", "rue", "bo"}), whispered=False),
-        )
+        "knife": {
+            ("", ""): 6,
+            **{("ada", who): 6 for who in ("ada", "rue")},  # whispered
+            **{(npc, ""): 8 for npc in ("ada", "bo")},  # aloud
+        }
     },
     said={"hello": {"kit": 2, "rue": 9}},
 )
@@ -205,9 +272,12 @@ def hearing(main: Any) -> None:
     run(whole)
 
 
-def heard_it(scene: LiveScene) -> list[set[str]]:
-    """Who heard the fact, for each time that it counts as told."""
-    return [set(each.heard_by) for each in scene.state.story.told.get("bites", ())]
+def heard_it(scene: LiveScene) -> set[tuple[str, str]]:
+    """Which characters heard the fact, and to whom they may show it; `ALL` is the scene."""
+    return set(scene.state.story.told.get("bites", ()))
+
+
+ALL, ADA, BO = ("", ""), ("ada", ""), ("bo", "")
 
 
 def counts(scene: LiveScene, npc: str, player: str) -> bool:
@@ -218,17 +288,17 @@ def counts(scene: LiveScene, npc: str, player: str) -> bool:
 def test_a_fact_is_told_to_those_who_heard_that_much_of_it() -> None:
     async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
         turn = (await told(kit, "Hello.")).turn_id
-        assert heard_it(scene) == [{"kit", "lee", "ada", "bo"}]
+        assert heard_it(scene) == {ALL, ADA, BO}
         assert counts(scene, "ada", "kit")
         await kit.send("turn.heard", turn_id=turn, chars=23)
-        assert heard_it(scene) == [{"lee", "bo"}], "Ada knows that she was cut short"
+        assert heard_it(scene) == {ALL, BO}, "Ada knows that she was cut short"
         assert not counts(scene, "ada", "kit")
         assert counts(scene, "bo", "lee")
         await lee.send("turn.heard", turn_id=turn, chars=0)
-        assert heard_it(scene) == []
+        assert heard_it(scene) == set()
         assert not counts(scene, "", "")
         await kit.send("turn.heard", turn_id=turn, chars=99)  # the farthest report counts
-        assert heard_it(scene) == [{"kit", "ada", "bo"}]
+        assert heard_it(scene) == {ALL, ADA, BO}
         assert counts(scene, "ada", "kit")
 
     hearing(main)
@@ -243,7 +313,7 @@ def test_what_was_heard_may_be_known_before_the_line_is_over() -> None:
         await lee.send("player.move", place="shed")  # has heard of the rope, and no more
         done = await kit.until("turn.done")
         assert done.text.endswith("It bites.")
-        assert heard_it(scene) == []
+        assert heard_it(scene) == set()
 
     hearing(main)
 
@@ -253,12 +323,12 @@ def test_what_adds_nothing_to_words_unheard_counts_after_all() -> None:
         first = (await told(kit, "Hello.")).turn_id
         second = await told(kit, "Hello.")
         number = scene.state.number
-        assert [each.since for each in scene.state.story.told["bites"]] == [1]
+        assert set(scene.state.story.told["bites"].values()) == {1}
         for player in (kit, lee):
             await player.send("turn.heard", turn_id=first, chars=8)
         assert second.text.endswith("It bites.")
-        assert heard_it(scene) == [{"kit", "lee", "ada", "bo"}]
-        assert [each.since for each in scene.state.story.told["bites"]] == [number - 1]
+        assert heard_it(scene) == {ALL, ADA, BO}
+        assert set(scene.state.story.told["bites"].values()) == {number - 1}
 
     hearing(main)
 
@@ -267,13 +337,88 @@ def test_a_whisper_half_heard_is_told_to_nobody() -> None:
     async def main(scene: LiveScene, kit: Player, lee: Player) -> None:
         await kit.say("Hello.", to=["ada"], volume="whisper")
         turn = (await kit.until("turn.done")).turn_id
-        assert heard_it(scene) == [{"kit", "ada"}]
+        assert heard_it(scene) == {ALL, ("ada", "ada"), ("ada", "kit")}
         assert counts(scene, "ada", "kit")
         assert not counts(scene, "ada", "lee")
         await kit.send("turn.heard", turn_id=turn, chars=8)
         assert not counts(scene, "ada", "kit")
 
     hearing(main)
+
+
+def test_however_often_a_fact_is_whispered_the_next_to_tell_it_counts_too() -> None:
+    async def main() -> None:
+        async with live(loaded=BITES, engine=ScriptedEngine({"quay": BITES})) as scene:
+            players = [await Player(scene, f"p{number}").join() for number in range(20)]
+            for player in players:
+                for _ in range(2):
+                    await player.say("The rope bites.", to=["bo"], volume="whisper")
+                assert counts(scene, "bo", player.id)
+            assert not counts(scene, "bo", "kit")
+            assert not counts(scene, "ada", "p0")
+            whispered = heard_it(scene)
+            assert len(whispered) == 1 + 1 + len(players), "told again, it takes no more"
+            await players[3].say("The rope bites.", to=["ada"])
+            assert counts(scene, "ada", "kit")
+            assert heard_it(scene) == whispered | {ADA, BO}
+
+    run(main)
+
+
+# ---- what was heard of what was written ---------------------------------------------------------
+
+
+def test_a_written_line_counts_for_those_who_heard_most_of_it() -> None:
+    asked, said = "Who cut the rope?", When(said="ada_asks")
+
+    async def main(scene: LiveScene, kit: Player) -> None:
+        lee = await Player(scene, "lee").join()
+        at = Situation("bo", "", "", scene.state.number + 9)
+
+        def unheard() -> set[str]:
+            story = scene.state.story
+            return {who for who in ("kit", "lee") if not story.has_heard(who, "ada_asks")}
+
+        def counts() -> bool:
+            return scene.state.story.unmet(said, at, {}) is None
+
+        first = await told(kit, asked)
+        assert first.authored == "ada_asks"
+        assert not unheard()
+        await kit.send("turn.heard", turn_id=first.turn_id, chars=0)
+        assert unheard() == {"kit"}
+        assert counts(), "Lee heard it"
+        await lee.send("turn.heard", turn_id=first.turn_id, chars=3)
+        assert unheard() == {"kit", "lee"}
+        assert not counts()
+        assert scene.state.story.is_open("the_rope", scene.state.number + 1), "that happened"
+        again = await told(kit, asked)
+        assert again.authored == "ada_asks", "what was not heard is said again"
+        assert not unheard()
+        since = scene.state.number - 1
+        assert scene.state.story.said["ada_asks"] == dict.fromkeys(["", "kit", "lee"], since)
+        await lee.send("turn.heard", turn_id=first.turn_id, chars=99)  # the farthest counts
+        assert scene.state.story.said["ada_asks"]["lee"] < since
+        assert scene.state.story.said["ada_asks"]["kit"] == since
+
+    playing(main)
+
+
+def test_what_was_heard_of_a_written_line_before_it_was_over_counts() -> None:
+    async def main() -> None:
+        async with live(loaded=QUEST, engine=ScriptedEngine({"quay": QUEST}, pace_s=0.05)) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Who cut the rope?", to=["ada"])
+            turn = (await kit.until("turn.started")).turn_id
+            await kit.send("turn.heard", turn_id=turn, chars=5)
+            assert (await kit.until("turn.done")).authored == "ada_asks"
+            assert not scene.state.story.has_heard("kit", "ada_asks")
+            assert not scene.state.story.opened.keys() & {"the_rope"}
+            await kit.send("turn.heard", turn_id=turn, chars=99)
+            assert scene.state.story.has_heard("kit", "ada_asks")
+            assert "the_rope" in scene.state.story.opened
+
+    run(main)
 
 
 # ---- a quest -------------------------------------------------------------------------------------
@@ -337,9 +482,11 @@ def test_trust_tells_one_player_what_it_keeps_from_another() -> None:
 
     async def main(scene: LiveScene, kit: Player) -> None:
         rue = await Player(scene, "rue").join()
-        for line in ["Thank you.", "Thanks a lot."]:
-            assert fact not in text(scene, "bo", asked)
-            await told(kit, line, "bo")
+        assert fact not in text(scene, "bo", asked)
+        await told(kit, "Thank you.", "bo")
+        assert fact not in text(scene, "bo", asked)
+        await kit.send("player.act", action="give_rope", target="bo")
+        await kit.until("turn.done", 2)
         assert fact in text(scene, "bo", asked)
         assert fact not in text(scene, "bo", asked, "rue")
         # Told to Kit, it stands in Kit's prompts as history, and in no prompt that answers Rue.

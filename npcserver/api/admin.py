@@ -98,6 +98,8 @@ def router(served: Served, scenes: Mapping[str, LoadedScene], settings: Settings
             raise ApiError(400, "bad_id", "an id is 1 to 64 letters (a to z), digits, _ . and -")
         try:
             found = await request.app.state.lobby.erase(player, scene, instance)
+        except Rejected as error:
+            raise ApiError(409, error.code, error.message) from error
         except Closed as closed:
             raise ApiError(503, closed.code, closed.message) from closed
         except JournalError as error:
