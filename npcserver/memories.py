@@ -183,15 +183,6 @@ class Memories:
             self._recalled[key] = tuple(self._recall(npc, line, before))
         return self._recalled[key]
 
-    def may_reach(self, player: str, number: int) -> bool:
-        """Whether what a prompt recalls may be read when this player is answered.
-
-        Args:
-            number: of what was recalled, as it says; summaries quote no whispers.
-        """
-        memory = self.items.get(number)
-        return memory is None or memory.volume != "whisper" or player in memory.heard_by
-
     def _recall(self, npc: str, line: Line, before: int) -> list[Recalled]:
         if not self.items:
             return []

@@ -23,7 +23,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import Any
 
-from npcserver import knowledge, notes, relevance
+from npcserver import discretion, knowledge, notes, relevance
 from npcserver.engines.base import Message, Prompt
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene
@@ -182,6 +182,7 @@ class PromptBuilder:
         """
         known = cache(lambda past: self._known(state, past))
         beside = cache(lambda past: self._beside(state, past))
+        may_show = discretion.towards(state, self.npc, asked)
 
         def block(each: Shown) -> _Block:
             memories = tuple(note.text for note in each.memories)
@@ -189,7 +190,7 @@ class PromptBuilder:
             return self._block(each.past, facts, beside(each.past), memories)
 
         bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
-        window = shown(state, self.npc, asked, bounds, lambda each: _cost(block(each)))
+        window = shown(state, self.npc, asked, bounds, lambda each: _cost(block(each)), may_show)
         messages = (*self.persona, *_merged(map(block, window)))
         prompt = Prompt(messages, self.character.name, self.loaded.id, self.npc)
         memories = next((each.memories for each in window if each.past == asked), ())

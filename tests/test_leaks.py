@@ -5,22 +5,27 @@ around words of the secret itself, so that whatever recalls by words would recal
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from npcserver import expectations, knowledge, relevance, slips
+from npcserver.engines.base import Piece, Prompt, Sampling
+from npcserver.engines.render import script
 from npcserver.engines.scripted import ScriptedEngine
+from npcserver.floor import Rules
 from npcserver.happening import Body, Happening
 from npcserver.library import LoadedScene, load_scenes
 from npcserver.prompt import PromptBuilder
+from npcserver.protocol import Volume
 from npcserver.relations import Relation
+from npcserver.scene import LiveScene
 from npcserver.sheets import Direction
 from npcserver.state import SceneState
 from tests import clock
-from tests.stage import Player, live
+from tests.stage import QUAY, Player, directed, live
 
 SHIPPED = load_scenes(Path(__file__).parent.parent / "scenes")
 TEMPLATES = {
@@ -125,7 +130,11 @@ class Talk:
             )
         self.builder = PromptBuilder(loaded, npc, 1200, history=6)
 
-    def says(self, speaker: str, text: str, *hearers: str, whispered: bool = False) -> None:
+    def moves(self, who: str, place: str) -> None:
+        position = self.loaded.scene.places[place].position
+        self.state.bodies[who] = replace(self.state.bodies[who], place=place, position=position)
+
+    def says(self, speaker: str, text: str, *hearers: str, volume: Volume = "talk") -> None:
         self.state.number += 1
         self.state.happenings.append(
             Happening(
@@ -135,7 +144,7 @@ class Talk:
                 text,
                 True,
                 (),
-                "whisper" if whispered else "talk",
+                volume,
                 frozenset({speaker, *(hearers or self.state.bodies)}),
                 0,
             )
@@ -228,15 +237,63 @@ def test_a_whisper_is_in_no_prompt_that_answers_another(scene: str, npc: str) ->
     asked = requests(loaded.characters[npc].secrets[0], loaded.scene.language)
     for number, request in enumerate(asked):
         whisper, answer = f"{request} #{number}", f"…#{number}"
-        talk.says("kit", whisper, npc, whispered=True)
+        talk.says("kit", whisper, npc, volume="whisper")
         assert whisper in talk.read()
-        talk.says(npc, answer, "kit", whispered=True)
+        talk.says(npc, answer, "kit", volume="whisper")
         talk.says("rue", "Hello?")
         prompt = talk.read()
         assert whisper not in prompt
         assert answer not in prompt
         if number:
             assert "Rue" in prompt  # what was said aloud is remembered
+
+
+@pytest.mark.parametrize("volume", ["talk", "shout"])
+def test_a_whisper_is_in_no_prompt_whose_answer_another_hears(volume: Volume) -> None:
+    talk, whisper = Talk(QUAY, "ada"), "The amulet lies under the pier."
+    talk.says("kit", whisper, "ada", "bo", volume="whisper")
+    for asker in ("kit", "bo"):
+        talk.says(asker, "Hello.", volume=volume)
+        assert whisper not in talk.read(), "Rue hears the answer"
+    talk.says("kit", "Hello.", "ada", volume="whisper")
+    assert whisper in talk.read(), "Rue does not"
+    talk.moves("rue", "shed")
+    for asker in ("kit", "bo"):
+        talk.says(asker, "Hello.", volume=volume)
+        assert whisper in talk.read(), "nobody else is here"
+    talk.says("rue", "Hello.", volume="shout")
+    assert whisper not in talk.read()
+
+
+def test_characters_talk_of_no_whisper_beside_whoever_did_not_hear_it() -> None:
+    loaded, read = directed(exchanges=4), list[Prompt]()
+
+    class Reading(ScriptedEngine):
+        async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+            read.append(prompt)
+            async for piece in super().generate(prompt, sampling):
+                yield piece
+
+    async def whispered_of(stage: LiveScene, asker: Player, asked: str, to: str) -> list[bool]:
+        """Whether the whisper stood in each prompt that a question led to."""
+        read.clear()
+        await asker.say(asked, to=[to])
+        await stage.floor.quiet()
+        return ["amulet" in script(prompt) for prompt in read]
+
+    async def main() -> None:
+        engine = Reading({"quay": loaded}, pace_s=0.05)
+        rules = Rules(history=lambda: 20, recall_tokens=120)
+        async with live(loaded=loaded, engine=engine, rules=rules) as stage:
+            kit, lou = await Player(stage, "kit").join(), await Player(stage, "lou").join()
+            await kit.say("The amulet lies under the pier.", to=["ada", "bo"], volume="whisper")
+            await stage.floor.quiet()
+            assert await whispered_of(stage, lou, "Who mends boats?", "ada") == [False] * 5
+            assert await whispered_of(stage, kit, "Hello.", "bo") == [False]
+            await lou.send("player.move", place="shed")
+            assert all(await whispered_of(stage, kit, "Who mends boats?", "ada"))
+
+    clock.run(main)
 
 
 @pytest.mark.parametrize("scene", SHIPPED)

@@ -170,11 +170,12 @@ def test_what_was_recalled_in_a_whisper_is_not_for_whoever_only_overheard_the_qu
             await chatter(kit, 15)
             question = "Where do smugglers meet?"
             await said(kit, question, to=["ada", "lou"], volume="whisper")
-            for asker, told in ((kit, True), (lou, False)):
-                await asker.say("Hello.", to=["ada"])
+            cases = ((kit, "whisper", True), (kit, "talk", False), (lou, "talk", False))
+            for asker, volume, told in cases:
+                await asker.say("Hello.", to=["ada"], volume=volume)
                 prompt = script(builder("ada", 16).build(scene.state, scene.state.number))
                 assert question in prompt
-                assert ("meet by the lighthouse" in prompt) is told, asker.id
+                assert ("meet by the lighthouse" in prompt) is told, (asker.id, volume)
                 await scene.floor.quiet()
 
     run(main)
