@@ -24,6 +24,7 @@ from itertools import product
 from typing import Any
 
 from npcserver import discretion, knowledge, notes, relevance
+from npcserver.discretion import MayShow
 from npcserver.engines.base import Message, Prompt
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene
@@ -180,9 +181,9 @@ class PromptBuilder:
         What stands beside a line is found once for a prompt and kept no longer, so that it is never
         older than the prompt.
         """
-        known = cache(lambda past: self._known(state, past))
-        beside = cache(lambda past: self._beside(state, past))
         may_show = discretion.towards(state, self.npc, asked)
+        known = cache(lambda past: self._known(state, past))
+        beside = cache(lambda past: self._beside(state, past, may_show))
 
         def block(each: Shown) -> _Block:
             memories = tuple(note.text for note in each.memories)
@@ -295,10 +296,10 @@ class PromptBuilder:
     def _answers(self, past: Happening) -> bool:
         return past.spoken and past.speaker != self.npc
 
-    def _beside(self, state: SceneState, past: Happening) -> Notes:
+    def _beside(self, state: SceneState, past: Happening, may_show: MayShow) -> Notes:
         if not self._answers(past):
             return notes.NONE
-        return notes.beside(self.loaded, state, self.npc, past, estimate_tokens)
+        return notes.beside(self.loaded, state, self.npc, past, may_show, estimate_tokens)
 
     def about(self, text: str) -> str:
         """What a line is about, the names of the character left out."""

@@ -18,6 +18,7 @@ from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
 from npcserver.happening import Body, Happening
 from npcserver.library import LoadedScene, load_scenes
+from npcserver.lorebook import Lorebook
 from npcserver.prompt import PromptBuilder
 from npcserver.protocol import Volume
 from npcserver.relations import Relation
@@ -263,6 +264,20 @@ def test_a_whisper_is_in_no_prompt_whose_answer_another_hears(volume: Volume) ->
         assert whisper in talk.read(), "nobody else is here"
     talk.says("rue", "Hello.", volume="shout")
     assert whisper not in talk.read()
+
+
+def test_a_whisper_brings_up_no_lore_where_another_hears_the_answer() -> None:
+    entry = {"keys": ["amulet"], "content": "The amulet belongs to Cy's dead brother."}
+    book = Lorebook.model_validate({"entries": [entry]})
+    talk = Talk(replace(QUAY, lore={"ada": (book,)}), "ada")
+    talk.says("kit", "I stole the amulet.", "ada", volume="whisper")
+    talk.says("kit", "Hello.")  # beside this line it would stand
+    assert "dead brother" not in talk.read()
+    talk.says("rue", "Hello.")
+    assert "dead brother" not in talk.read()
+    talk.moves("rue", "shed")
+    talk.says("kit", "Hello.")
+    assert "dead brother" in talk.read()
 
 
 def test_characters_talk_of_no_whisper_beside_whoever_did_not_hear_it() -> None:
