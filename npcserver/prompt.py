@@ -23,8 +23,8 @@ from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import Any
 
-from npcserver import discretion, knowledge, notes, relevance
-from npcserver.discretion import MayShow
+from npcserver import knowledge, notes, relevance
+from npcserver.discretion import Discretion, MayShow
 from npcserver.engines.base import Message, Prompt
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene
@@ -143,6 +143,7 @@ class PromptBuilder:
         self._budget = budget
         self._recall = recall
         self.history = history
+        self._discretion = Discretion(loaded, npc)
         self._block = lru_cache(maxsize=512)(self._make_block)
 
     @cached_property
@@ -181,7 +182,7 @@ class PromptBuilder:
         What stands beside a line is found once for a prompt and kept no longer, so that it is never
         older than the prompt.
         """
-        may_show = discretion.towards(state, self.npc, asked)
+        may_show = self._discretion.towards(state, asked)
         known = cache(lambda past: self._known(state, past))
         beside = cache(lambda past: self._beside(state, past, may_show))
 
@@ -200,6 +201,7 @@ class PromptBuilder:
     def forget_past(self) -> None:
         """Drop what was kept of how past happenings are written."""
         self._block.cache_clear()
+        self._discretion.forget_past()
 
     def tokens(self, prompt: Prompt) -> int:
         """A high estimate of a prompt's tokens."""
