@@ -235,12 +235,15 @@ def state_before(builder: PromptBuilder, record: Record) -> SceneState:
     if asker not in state.bodies:
         state.bodies[asker] = Body(asker, record.asker, place, position, npc=False)
     line = Turn(speaker=asker, name=record.asker, text=record.line)
-    state.happenings.extend(_happenings(builder, [*record.history, line]))
+    here = frozenset(state.bodies)
+    state.happenings.extend(_happenings(builder, [*record.history, line], here))
     return state
 
 
-def _happenings(builder: PromptBuilder, turns: Sequence[Turn]) -> Iterator[Happening]:
-    """Turns as the character perceived them, numbered from 1."""
+def _happenings(
+    builder: PromptBuilder, turns: Sequence[Turn], here: frozenset[str]
+) -> Iterator[Happening]:
+    """Turns as the character perceived them, numbered from 1. Args: here: who heard them all."""
     npc, resting = builder.npc, builder.character.resting
     asker = ""
     for number, turn in enumerate(turns, 1):
@@ -253,7 +256,7 @@ def _happenings(builder: PromptBuilder, turns: Sequence[Turn]) -> Iterator[Happe
             turn.spoken,
             (),
             "talk",
-            frozenset({npc, turn.speaker}),
+            here | {turn.speaker},
             0,
             emotion=(turn.emotion or resting) if own else None,
             deed=_deed_words(builder, turn.action, asker) if own else None,

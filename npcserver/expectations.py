@@ -13,7 +13,7 @@ from npcserver.client import Message
 from npcserver.library import LoadedScene
 from npcserver.rehearsal import Heard
 from npcserver.scenarios import Expected, Step, Watch, says
-from npcserver.sheets import Character, target_ids
+from npcserver.sheets import target_ids
 
 
 def compare(expected: Expected, heard: Heard) -> Iterator[str]:
@@ -116,7 +116,7 @@ class Watcher:
         self._events: set[str] = set()
         self._said: dict[str, list[str]] = {}
         self._lines: list[str] = []
-        self._facts = list(open_facts(loaded))
+        self._facts = list(knowledge.open_facts(loaded))
         self._written = [*self._facts, *_examples(loaded)]
 
     def line(self, text: str) -> None:
@@ -198,28 +198,6 @@ def _broken(text: str) -> str | None:
 
 def _told(what: str, found: str | None) -> str | None:
     return f"{what}: {found}" if found else None
-
-
-def open_facts(loaded: LoadedScene) -> Iterator[str]:
-    """Everything written about a scene that is no secret."""
-    scene = loaded.scene
-    yield scene.about
-    for place in scene.places.values():
-        yield f"{place.name}. {place.about}"
-    for prop in scene.props.values():
-        yield f"{prop.name}. {prop.about or ''}"
-    for event in scene.events.values():
-        yield event.words
-    yield from (fact.fact for fact in scene.facts if not (fact.known_by or fact.after or fact.when))
-    for character in loaded.characters.values():
-        yield from open_sheet(character)
-
-
-def open_sheet(character: Character) -> Iterator[str]:
-    """Everything told on a character's sheet that is no secret; examples are not told but said."""
-    yield f"{character.name}, {', '.join(character.aliases)}"
-    yield from (character.about, character.voice)
-    yield from (*character.wants, *character.knows, *character.brief)
 
 
 def _examples(loaded: LoadedScene) -> Iterator[str]:

@@ -39,6 +39,17 @@ def listeners(
     return frozenset(heard | {speaker})
 
 
+def answer_volume(state: SceneState, npc: str, asker: str, volume: Volume) -> Volume:
+    """A whisper is answered by a whisper; whoever is out of talking range is shouted to.
+
+    Args:
+        asker: whoever is answered, empty where nobody asked; `volume` is how they asked.
+    """
+    if volume == "whisper":
+        return "whisper"
+    return "talk" if not asker or asker in listeners(state, npc, "talk", ()) else "shout"
+
+
 def witnesses(state: SceneState, place: str) -> frozenset[str]:
     """The ids of all who are in a place and see what happens there."""
     return frozenset(body.id for body in state.bodies.values() if body.place == place)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from npcserver.library import LoadedScene
 from npcserver.plot import When
-from npcserver.sheets import Fact
+from npcserver.sheets import Character, Fact
 from npcserver.state import SceneState
 from npcserver.story import Situation
 
@@ -83,6 +83,13 @@ def withheld(
             yield fact.fact, why
 
 
+def gated(loaded: LoadedScene, npc: str) -> Iterator[tuple[str, When | None]]:
+    """What a character tells some only, and when; secrets without a condition are for nobody."""
+    for secret in loaded.characters[npc].hides:
+        yield (secret, None) if isinstance(secret, str) else (secret.fact, secret.when)
+    yield from ((fact.fact, fact.when) for fact in shared(loaded, npc) if fact.when)
+
+
 def wanted(loaded: LoadedScene, state: SceneState, npc: str, number: int) -> str | None:
     """What a character wants in the beat that opened last of those that say so."""
     wants = [
@@ -91,3 +98,25 @@ def wanted(loaded: LoadedScene, state: SceneState, npc: str, number: int) -> str
         if npc in beat.wants and state.story.is_open(name, number)
     ]
     return sorted(wants, key=lambda each: each[0])[-1][1] if wants else None
+
+
+def open_facts(loaded: LoadedScene) -> Iterator[str]:
+    """Everything written about a scene that is no secret."""
+    scene = loaded.scene
+    yield scene.about
+    for place in scene.places.values():
+        yield f"{place.name}. {place.about}"
+    for prop in scene.props.values():
+        yield f"{prop.name}. {prop.about or ''}"
+    for event in scene.events.values():
+        yield event.words
+    yield from (fact.fact for fact in scene.facts if not (fact.known_by or fact.after or fact.when))
+    for character in loaded.characters.values():
+        yield from open_sheet(character)
+
+
+def open_sheet(character: Character) -> Iterator[str]:
+    """Everything told on a character's sheet that is no secret; examples are not told but said."""
+    yield f"{character.name}, {', '.join(character.aliases)}"
+    yield from (character.about, character.voice)
+    yield from (*character.wants, *character.knows, *character.brief)

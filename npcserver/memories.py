@@ -78,10 +78,20 @@ class Memories:
 
     def amend(self, number: int, reached: tuple[tuple[str, int], ...]) -> None:
         """More or less of it was heard than was thought. Args: reached: as in a `Memory`."""
-        if number in self.items and self.items[number].reached != reached:
-            memory = self.items[number] = replace(self.items[number], reached=reached)
-            self._put(memory)
-            self._recalled.clear()
+        if number not in self.items or self.items[number].reached == reached:
+            return
+        old = self.items[number]
+        new = self.items[number] = replace(old, reached=reached)
+        changed = {npc for npc in new.heard_by if old.heard_as(npc) != new.heard_as(npc)}
+        if not changed & self.names.keys():
+            return
+        self._put(new)
+        # What was recalled of older ones only is as it was.
+        self._recalled = {
+            (npc, line, before): recalled
+            for (npc, line, before), recalled in self._recalled.items()
+            if npc not in changed or before <= number
+        }
 
     def _put(self, memory: Memory) -> None:
         """Let a memory be found by whoever heard anything of it, and by nobody else."""
@@ -181,15 +191,6 @@ class Memories:
                 self._recalled.clear()
             self._recalled[key] = tuple(self._recall(npc, line, before))
         return self._recalled[key]
-
-    def may_reach(self, player: str, number: int) -> bool:
-        """Whether what a prompt recalls may be read when this player is answered.
-
-        Args:
-            number: of what was recalled, as it says; summaries quote no whispers.
-        """
-        memory = self.items.get(number)
-        return memory is None or memory.volume != "whisper" or player in memory.heard_by
 
     def _recall(self, npc: str, line: Line, before: int) -> list[Recalled]:
         if not self.items:

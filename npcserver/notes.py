@@ -1,7 +1,8 @@
 """What stands beside a player's line in a prompt, besides what is recalled: lore, and a want.
 
 Depends on the line, on what was said before it and on the story then, so that it stays as it was
-when the prompt is built again. Knows no prompts and no engines, and does no I/O.
+when the prompt is built again; what was said before counts as far as whoever hears the answer may
+know of it. Knows no prompts and no engines, and does no I/O.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from npcserver import knowledge
+from npcserver.discretion import MayShow
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene
 from npcserver.lorebook import Entry
@@ -31,11 +33,13 @@ def beside(
     state: SceneState,
     npc: str,
     line: Happening,
+    may_show: MayShow,
     tokens: Callable[[str], int],
 ) -> Notes:
     """What stands beside a line that a character answers.
 
     Args:
+        may_show: what may bring something up, in a prompt whose answer somebody hears.
         tokens: a high estimate of a text's tokens.
     """
     before: list[str] = []
@@ -47,7 +51,8 @@ def beside(
             if past.number < line.number
             and past.spoken
             and npc in past.heard_by
-            and not is_anothers_whisper(past, line.speaker)
+            and not (past.volume == "whisper" and line.speaker not in past.heard_by)
+            and may_show(past)
         )
         lines = [line.heard_as(npc), *islice(filter(None, earlier), book.scan_depth - 1)]
         for entry in book.told(lines[::-1], tokens):
@@ -56,11 +61,6 @@ def beside(
     if want := knowledge.wanted(loaded, state, npc, line.number):
         after.append(want)
     return Notes(tuple(before), tuple(after)) if before or after else NONE
-
-
-def is_anothers_whisper(past: Happening, asker: str) -> bool:
-    """Whether something was whispered, and not to whoever is answered now."""
-    return past.volume == "whisper" and asker not in past.heard_by
 
 
 def _filled(entry: Entry, char: str, user: str) -> str:

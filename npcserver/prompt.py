@@ -24,6 +24,7 @@ from itertools import product
 from typing import Any
 
 from npcserver import knowledge, notes, relevance
+from npcserver.discretion import Discretion, MayShow
 from npcserver.engines.base import Message, Prompt
 from npcserver.happening import Happening
 from npcserver.library import LoadedScene
@@ -130,6 +131,7 @@ class PromptBuilder:
         self._budget = budget
         self._recall = recall
         self.history = history
+        self._discretion = Discretion(loaded, npc)
         self._block = lru_cache(maxsize=512)(self._make_block)
 
     @cached_property
@@ -168,8 +170,9 @@ class PromptBuilder:
         What stands beside a line is found once for a prompt and kept no longer, so that it is never
         older than the prompt.
         """
+        may_show = self._discretion.towards(state, asked)
         known = cache(lambda past: self._known(state, past))
-        beside = cache(lambda past: self._beside(state, past))
+        beside = cache(lambda past: self._beside(state, past, may_show))
 
         def block(each: Shown) -> _Block:
             memories = tuple(note.text for note in each.memories)
@@ -177,7 +180,7 @@ class PromptBuilder:
             return self._block(each.past, facts, beside(each.past), memories)
 
         bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
-        window = shown(state, self.npc, asked, bounds, lambda each: _cost(block(each)))
+        window = shown(state, self.npc, asked, bounds, lambda each: _cost(block(each)), may_show)
         messages = (*self.persona, *_merged(map(block, window)))
         prompt = Prompt(messages, self.character.name, self.loaded.id, self.npc)
         memories = next((each.memories for each in window if each.past == asked), ())
@@ -186,6 +189,7 @@ class PromptBuilder:
     def forget_past(self) -> None:
         """Drop what was kept of how past happenings are written."""
         self._block.cache_clear()
+        self._discretion.forget_past()
 
     def tokens(self, prompt: Prompt) -> int:
         """A high estimate of a prompt's tokens."""
@@ -282,10 +286,10 @@ class PromptBuilder:
     def _answers(self, past: Happening) -> bool:
         return past.spoken and past.speaker != self.npc
 
-    def _beside(self, state: SceneState, past: Happening) -> Notes:
+    def _beside(self, state: SceneState, past: Happening, may_show: MayShow) -> Notes:
         if not self._answers(past):
             return notes.NONE
-        return notes.beside(self.loaded, state, self.npc, past, estimate_tokens)
+        return notes.beside(self.loaded, state, self.npc, past, may_show, estimate_tokens)
 
     def about(self, text: str) -> str:
         """What a line is about, the names of the character left out."""

@@ -118,9 +118,18 @@ def tells(text: str, secret: str, public: Iterable[str], lines: Iterable[str] = 
         public: what may be said freely: the sheets' open facts.
         lines: what players said; whoever only repeats that tells nothing.
     """
-    only = relevance.meaning(secret) - _terms(public)
-    told = only & relevance.terms(text)
-    return len(only) > 1 and len(told) >= TOLD * len(only) and not told <= _terms(lines)
+    only = own_terms(secret, public)
+    return is_told(only, text) and not only & relevance.terms(text) <= _terms(lines)
+
+
+def own_terms(secret: str, public: Iterable[str]) -> frozenset[str]:
+    """The terms that only a secret holds. Args: public: what may be said freely."""
+    return relevance.meaning(secret) - _terms(public)
+
+
+def is_told(only: frozenset[str], text: str) -> bool:
+    """Whether a text gives away a secret that has these terms for its own."""
+    return len(only) > 1 and len(only & relevance.terms(text)) >= TOLD * len(only)
 
 
 def _terms(texts: Iterable[str]) -> frozenset[str]:

@@ -117,8 +117,5 @@ def reach(turn: Turn, state: SceneState) -> frozenset[str]:
 
 
 def reply_volume(turn: Turn, state: SceneState) -> Volume:
-    """A whisper is answered by a whisper; whoever is out of talking range is shouted to."""
-    if turn.volume == "whisper":
-        return "whisper"
-    near = hearing.listeners(state, turn.npc, "talk", ())
-    return "talk" if not turn.asker or turn.asker in near else "shout"
+    """How loud a turn is, if it begins now."""
+    return hearing.answer_volume(state, turn.npc, turn.asker, turn.volume)

@@ -8,9 +8,9 @@ Knows nothing of how a happening is written, only what it costs.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from npcserver.discretion import MayShow
 from npcserver.happening import Happening
 from npcserver.memory import Line, Recalled
-from npcserver.notes import is_anothers_whisper
 from npcserver.state import SceneState
 
 BLOCK = 8
@@ -57,22 +57,21 @@ def shown(
     asked: Happening | None,
     bounds: Bounds,
     cost: Callable[[Shown], int],
+    may_show: MayShow,
 ) -> list[Shown]:
     """What a character perceived, oldest first; the line that is answered comes last.
-
-    What others whispered is not for the ears of whoever is answered, and stays out.
 
     Args:
         asked: that line, or the draft of one.
         cost: what showing something takes, in estimated tokens.
+        may_show: what else may be shown to whoever hears the answer.
     """
     kept: list[Happening] = []
     last = asked if asked and _perceived(npc, asked) else None
     # The line first: what was said since it came must not push it out.
     spare, cut = bounds.spare - (cost(Shown(last)) if last else 0), 0
-    asker = asked.speaker if asked else ""
     for past in reversed(state.happenings):
-        if past == last or not _perceived(npc, past) or is_anothers_whisper(past, asker):
+        if past == last or not _perceived(npc, past) or not may_show(past):
             continue
         spare -= cost(Shown(past))
         if spare >= 0 and len(kept) < bounds.history:
@@ -83,7 +82,7 @@ def shown(
     kept = [past for past in reversed(kept) if past.number >= cut]
     while True:
         window = [*kept, last] if last else kept
-        found = _with_memories(state, npc, window, cut, bounds.recall, asker)
+        found = _with_memories(state, npc, window, cut, bounds.recall, may_show)
         if not kept or not any(each.memories for each in found):
             return found
         if sum(map(cost, found)) <= bounds.spare:
@@ -97,9 +96,20 @@ def _perceived(npc: str, past: Happening) -> bool:
 
 
 def _with_memories(
-    state: SceneState, npc: str, window: Sequence[Happening], cut: int, recall: int, asker: str
+    state: SceneState,
+    npc: str,
+    window: Sequence[Happening],
+    cut: int,
+    recall: int,
+    may_show: MayShow,
 ) -> list[Shown]:
     """What others said, with what it brings to mind of what is older than all of the window."""
+
+    def is_fit(each: Recalled) -> bool:
+        memory = state.memories.items.get(each.number)  # summaries have none, and quote no whispers
+        return each.relevance >= least and (memory is None or may_show(memory))
+
+    least = LEAST_RELEVANCE[state.loaded.scene.language]
     if not window or not recall:
         return [Shown(past) for past in window]
     oldest = cut or (state.happenings[0].number if state.happenings else window[0].number)
@@ -110,14 +120,8 @@ def _with_memories(
         notes: list[Recalled] = []
         if past.spoken and past.speaker != npc:
             line = Line(past.number, past.at_ms, past.speaker, past.heard_as(npc), past.volume)
-            least = LEAST_RELEVANCE[state.loaded.scene.language]
             recalled = state.memories.recall(npc, line, before)
-            fitting = [
-                each
-                for each in recalled
-                if each.relevance >= least and state.memories.may_reach(asker, each.number)
-            ]
-            notes = _chosen(fitting, seen, recall)
+            notes = _chosen(list(filter(is_fit, recalled)), seen, recall)
             seen |= {note.number for note in notes}
         found.append(Shown(past, tuple(notes)))
     return found

@@ -11,7 +11,7 @@ import pytest
 from finetune.formats import scenes
 from finetune.formats.base import Faults
 from npcserver import slips
-from npcserver.expectations import open_facts
+from npcserver.knowledge import open_facts
 from npcserver.library import LoadedScene, load_scenes
 
 FOLDER = Path(__file__).parent.parent / "scenes"

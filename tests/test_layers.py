@@ -63,6 +63,7 @@ NPCSERVER = [
     ],
     ["state", "engines.writing"],
     ["hearing", "knowledge", "views", "erasing", "engines.asking", "engines.questions"],
+    ["discretion"],
     ["notes"],
     ["window"],
     ["prompt"],
@@ -134,6 +135,7 @@ PURE = [
         for name in ("scene", "floor", "views", "pace", "casting", "waiting", "telling", "hosting")
     ),
     *(f"npcserver.{name}" for name in ("relations", "story", "unfolding", "notes", "authored")),
+    "npcserver.discretion",
     *(f"npcserver.{name}" for name in ("lorebook", "plotting")),
     *(f"finetune.{name}" for name in ("examples", "cleaning", "replies", "duplicates", "split")),
     *(f"finetune.{name}" for name in ("rows", "objective", "augment", "preferences")),

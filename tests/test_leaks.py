@@ -5,22 +5,30 @@ around words of the secret itself, so that whatever recalls by words would recal
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from npcserver import expectations, knowledge, relevance, slips
+from npcserver import knowledge, relevance, slips
+from npcserver.engines.base import Piece, Prompt, Sampling
+from npcserver.engines.render import script
 from npcserver.engines.scripted import ScriptedEngine
+from npcserver.floor import Rules
 from npcserver.happening import Body, Happening
 from npcserver.library import LoadedScene, load_scenes
+from npcserver.lorebook import Lorebook
+from npcserver.plot import Move
 from npcserver.prompt import PromptBuilder
+from npcserver.protocol import Volume
 from npcserver.relations import Relation
-from npcserver.sheets import Direction
+from npcserver.scene import LiveScene
+from npcserver.sheets import Character, Direction
 from npcserver.state import SceneState
 from tests import clock
-from tests.stage import Player, live
+from tests.stage import QUAY, Player, directed, live
 
 SHIPPED = load_scenes(Path(__file__).parent.parent / "scenes")
 TEMPLATES = {
@@ -125,7 +133,11 @@ class Talk:
             )
         self.builder = PromptBuilder(loaded, npc, 1200, history=6)
 
-    def says(self, speaker: str, text: str, *hearers: str, whispered: bool = False) -> None:
+    def moves(self, who: str, place: str) -> None:
+        position = self.loaded.scene.places[place].position
+        self.state.bodies[who] = replace(self.state.bodies[who], place=place, position=position)
+
+    def says(self, speaker: str, text: str, *hearers: str, volume: Volume = "talk") -> None:
         self.state.number += 1
         self.state.happenings.append(
             Happening(
@@ -135,7 +147,7 @@ class Talk:
                 text,
                 True,
                 (),
-                "whisper" if whispered else "talk",
+                volume,
                 frozenset({speaker, *(hearers or self.state.bodies)}),
                 0,
             )
@@ -145,6 +157,19 @@ class Talk:
         """What the model reads before it answers the newest line."""
         prompt = self.builder.build(self.state, self.state.number)
         return "\n".join(message.text for message in prompt.messages)
+
+
+class Reading(ScriptedEngine):
+    """Keeps what it reads before words are said."""
+
+    def __init__(self, loaded: LoadedScene) -> None:
+        super().__init__({loaded.id: loaded}, pace_s=0.05)
+        self.read: list[Prompt] = []
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        self.read.append(prompt)
+        async for piece in super().generate(prompt, sampling):
+            yield piece
 
 
 CAST = [(scene, npc) for scene, loaded in SHIPPED.items() for npc in loaded.characters]
@@ -186,7 +211,7 @@ def test_no_request_brings_a_secret_into_a_prompt(scene: str, secret: str) -> No
 @pytest.mark.parametrize(("scene", "npc"), CAST)
 def test_nothing_recalled_is_more_than_what_is_known(scene: str, npc: str) -> None:
     loaded, talk = SHIPPED[scene], Talk(SHIPPED[scene], npc)
-    open_facts = list(expectations.open_facts(loaded))
+    open_facts = list(knowledge.open_facts(loaded))
     for secret in kept_from(loaded, npc):
         for request in requests(secret, loaded.scene.language)[::7]:
             talk.says("kit", request)
@@ -222,21 +247,204 @@ def test_a_condition_that_holds_opens_what_it_kept() -> None:
     assert fact not in talk.read()
 
 
+# ---- what was told to some -----------------------------------------------------------------------
+
+LAMP = "The lamp lies under the third stone."
+
+
+def telling(loaded: LoadedScene = QUAY) -> LoadedScene:
+    """The quay with an Ada who tells where the lamp lies, to whom she trusts."""
+    when = {"trust": {"at_least": 5}}
+    line = {"id": "lamp", "asked": ["Where is the lamp?"], "says": LAMP, "always": True}
+    sheet = {
+        **loaded.characters["ada"].model_dump(),
+        "hides": [{"fact": LAMP, "when": when}],
+        "lines": [{**line, "when": when}],
+    }
+    entry = {"keys": ["stone"], "content": "The stones were laid by Cy's dead brother."}
+    return replace(
+        loaded,
+        scene=loaded.scene.model_copy(update={"moves": [Move(talk=["Thank you."], trust=5)]}),
+        characters={**loaded.characters, "ada": Character.model_validate(sheet)},
+        lore={"ada": (Lorebook.model_validate({"entries": [entry]}),)},
+    )
+
+
+@asynccontextmanager
+async def told_to_kit(
+    loaded: LoadedScene, engine: ScriptedEngine | None = None
+) -> AsyncIterator[tuple[LiveScene, Player, Player]]:
+    """Ada told Kit of the lamp while Lou was in the shed, from where Lou has come back."""
+    rules = Rules(history=lambda: 20, recall_tokens=120)
+    async with live(loaded=loaded, engine=engine, rules=rules) as stage:
+        kit, lou = await Player(stage, "kit").join(), await Player(stage, "lou").join()
+        await lou.send("player.move", place="shed")
+        for line in ("Thank you.", "Where is the lamp?"):
+            await kit.say(line, to=["ada"])
+            await stage.floor.quiet()
+        assert LAMP in [done.text for done in kit.of("turn.done")]
+        await lou.send("player.move", place="quay")
+        yield stage, kit, lou
+
+
+@pytest.mark.parametrize(("history", "chatter"), [(20, 0), (2, 12)], ids=["history", "memory"])
+def test_what_a_trusted_player_was_told_is_in_no_prompt_whose_answer_another_hears(
+    history: int, chatter: int
+) -> None:
+    loaded, asked = telling(), "Does that lamp lie under some stone?"
+    builder = PromptBuilder(loaded, "ada", 2000, history, recall=120)
+
+    async def main() -> None:
+        async with told_to_kit(loaded) as (stage, kit, lou):
+
+            def shows(player: Player) -> bool:
+                """Whether Ada would read what she said, when she is asked now."""
+                prompt = script(builder.draft(stage.state, player.id.title(), asked, player.id))
+                return prompt.count(LAMP) > prompt.count(f"[{LAMP}]")  # which is a fact
+
+            for _ in range(chatter):
+                await kit.say("Hm hm.", to=["lou"])
+            assert not shows(lou)
+            assert not shows(kit), "Lou hears the answer"
+            await lou.send("player.move", place="shed")
+            assert shows(kit)
+            await lou.send("player.move", place="quay")
+            await lou.say("Thank you.", to=["ada"])
+            await stage.floor.quiet()
+            assert shows(lou), "Lou may be told now"
+            assert shows(kit)
+
+    clock.run(main)
+
+
+def test_characters_talk_of_no_secret_beside_whoever_was_not_told() -> None:
+    loaded = telling(directed(exchanges=4))
+    engine = Reading(loaded)
+
+    async def main() -> None:
+        async with told_to_kit(loaded, engine) as (stage, kit, lou):
+
+            async def read_of(player: Player) -> list[bool]:
+                """Which prompts of an exchange hold the secret, or what it brings up."""
+                engine.read.clear()
+                await player.say("Who mends boats?", to=["ada"])
+                await stage.floor.quiet()
+                texts = list(map(script, engine.read))
+                return [LAMP in text or "dead brother" in text for text in texts]
+
+            assert await read_of(lou) == [False] * 5
+            await lou.send("player.move", place="shed")
+            assert any(await read_of(kit))
+
+    clock.run(main)
+
+
+def test_whoever_heard_only_the_beginning_was_not_told() -> None:
+    talk = Talk(telling(), "ada")
+    talk.says("ada", f"Well, well, well. {LAMP}", "kit", "rue")
+    talk.says("rue", "Hello.")
+    assert LAMP in talk.read()
+    talk.state.happenings[0] = replace(talk.state.happenings[0], reached=(("rue", 10),))
+    assert LAMP not in talk.read()
+
+
+def test_what_one_character_told_another_does_not_pass_on() -> None:
+    talk = Talk(telling(), "bo")
+    talk.says("ada", LAMP, "kit", "bo")
+    talk.says("rue", "Hello.")
+    assert LAMP not in talk.read()
+    talk.says("kit", "Hello.", "bo", volume="whisper")
+    assert LAMP in talk.read()
+
+
+@pytest.mark.parametrize(("scene", "npc"), CAST)
+def test_what_slipped_out_to_one_is_in_no_prompt_that_answers_another(scene: str, npc: str) -> None:
+    loaded = SHIPPED[scene]
+    for secret, _ in knowledge.gated(loaded, npc):
+        told = f"{secret} #"  # what is asked holds the secret too
+        for request in requests(secret, loaded.scene.language)[::9]:
+            talk = Talk(loaded, npc)
+            talk.says(npc, told, "kit")
+            talk.says("kit", "…", npc, volume="whisper")
+            assert told in talk.read()
+            talk.says("rue", request, npc)
+            assert told not in talk.read()
+
+
+# ---- whispers ------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(("scene", "npc"), CAST)
 def test_a_whisper_is_in_no_prompt_that_answers_another(scene: str, npc: str) -> None:
     loaded, talk = SHIPPED[scene], Talk(SHIPPED[scene], npc)
     asked = requests(loaded.characters[npc].secrets[0], loaded.scene.language)
     for number, request in enumerate(asked):
         whisper, answer = f"{request} #{number}", f"…#{number}"
-        talk.says("kit", whisper, npc, whispered=True)
+        talk.says("kit", whisper, npc, volume="whisper")
         assert whisper in talk.read()
-        talk.says(npc, answer, "kit", whispered=True)
+        talk.says(npc, answer, "kit", volume="whisper")
         talk.says("rue", "Hello?")
         prompt = talk.read()
         assert whisper not in prompt
         assert answer not in prompt
         if number:
             assert "Rue" in prompt  # what was said aloud is remembered
+
+
+@pytest.mark.parametrize("volume", ["talk", "shout"])
+def test_a_whisper_is_in_no_prompt_whose_answer_another_hears(volume: Volume) -> None:
+    talk, whisper = Talk(QUAY, "ada"), "The amulet lies under the pier."
+    talk.says("kit", whisper, "ada", "bo", volume="whisper")
+    for asker in ("kit", "bo"):
+        talk.says(asker, "Hello.", volume=volume)
+        assert whisper not in talk.read(), "Rue hears the answer"
+    talk.says("kit", "Hello.", "ada", volume="whisper")
+    assert whisper in talk.read(), "Rue does not"
+    talk.moves("rue", "shed")
+    for asker in ("kit", "bo"):
+        talk.says(asker, "Hello.", volume=volume)
+        assert whisper in talk.read(), "nobody else is here"
+    talk.says("rue", "Hello.", volume="shout")
+    assert whisper not in talk.read()
+
+
+def test_a_whisper_brings_up_no_lore_where_another_hears_the_answer() -> None:
+    entry = {"keys": ["amulet"], "content": "The amulet belongs to Cy's dead brother."}
+    book = Lorebook.model_validate({"entries": [entry]})
+    talk = Talk(replace(QUAY, lore={"ada": (book,)}), "ada")
+    talk.says("kit", "I stole the amulet.", "ada", volume="whisper")
+    talk.says("kit", "Hello.")  # beside this line it would stand
+    assert "dead brother" not in talk.read()
+    talk.says("rue", "Hello.")
+    assert "dead brother" not in talk.read()
+    talk.moves("rue", "shed")
+    talk.says("kit", "Hello.")
+    assert "dead brother" in talk.read()
+
+
+def test_characters_talk_of_no_whisper_beside_whoever_did_not_hear_it() -> None:
+    loaded = directed(exchanges=4)
+    engine = Reading(loaded)
+
+    async def whispered_of(stage: LiveScene, asker: Player, asked: str, to: str) -> list[bool]:
+        """Whether the whisper stood in each prompt that a question led to."""
+        engine.read.clear()
+        await asker.say(asked, to=[to])
+        await stage.floor.quiet()
+        return ["amulet" in script(prompt) for prompt in engine.read]
+
+    async def main() -> None:
+        rules = Rules(history=lambda: 20, recall_tokens=120)
+        async with live(loaded=loaded, engine=engine, rules=rules) as stage:
+            kit, lou = await Player(stage, "kit").join(), await Player(stage, "lou").join()
+            await kit.say("The amulet lies under the pier.", to=["ada", "bo"], volume="whisper")
+            await stage.floor.quiet()
+            assert await whispered_of(stage, lou, "Who mends boats?", "ada") == [False] * 5
+            assert await whispered_of(stage, kit, "Hello.", "bo") == [False]
+            await lou.send("player.move", place="shed")
+            assert all(await whispered_of(stage, kit, "Who mends boats?", "ada"))
+
+    clock.run(main)
 
 
 @pytest.mark.parametrize("scene", SHIPPED)

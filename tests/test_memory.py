@@ -14,7 +14,7 @@ from npcserver.engines.render import script
 from npcserver.floor import Rules
 from npcserver.journal import Cue, Entry, Store
 from npcserver.memories import Memories
-from npcserver.memory import Line, Memory, sentence
+from npcserver.memory import Line, Memory, Recalled, sentence
 from npcserver.prompt import PromptBuilder
 from npcserver.scene import LiveScene
 from npcserver.state import SceneState
@@ -131,6 +131,42 @@ def test_a_line_is_remembered_by_each_as_far_as_it_reached_them() -> None:
     assert not held.recall("cy", rope, 2), "nothing of it reached Cy"
 
 
+def test_what_reached_whom_lets_what_it_does_not_touch_be_recalled_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Memories("en", {"ada": "Ada", "bo": "Bo"})
+    for number in range(1, 5):
+        everyone = frozenset({"ada", "bo", "kit"})
+        held.add(made(number, f"The rope is cut {number} times.", heard_by=everyone), player=False)
+    asked = [
+        (npc, Line(5, 0, "lou", "The rope?", "talk"), before)
+        for npc in ("ada", "bo")
+        for before in (3, 5)
+    ]
+    first = [held.recall(*each) for each in asked]
+    searched: list[tuple[str, int]] = []
+    recall = Memories._recall
+
+    def counting(self: Memories, npc: str, line: Line, before: int) -> list[Recalled]:
+        searched.append((npc, before))
+        return recall(self, npc, line, before)
+
+    monkeypatch.setattr(Memories, "_recall", counting)
+    held.amend(4, (("ada", 99), ("kit", 99)))
+    assert [held.recall(*each) for each in asked] == first
+    assert searched == [], "all of it was heard, as was thought"
+    held.amend(3, (("ada", 0),))
+    again = [held.recall(*each) for each in asked]
+    assert searched == [("ada", 5)]
+    assert again == [Memories.recall(held.copy(), *each) for each in asked]
+    assert [one == other for one, other in zip(again, first, strict=True)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
 def test_what_gives_occasion_to_speak_is_nothing_to_remember() -> None:
     state = SceneState(QUAY)
     state.apply(Entry(Cue(words="Kit comes in.", player="kit"), 1, frozenset({"ada"})))
@@ -170,11 +206,12 @@ def test_what_was_recalled_in_a_whisper_is_not_for_whoever_only_overheard_the_qu
             await chatter(kit, 15)
             question = "Where do smugglers meet?"
             await said(kit, question, to=["ada", "lou"], volume="whisper")
-            for asker, told in ((kit, True), (lou, False)):
-                await asker.say("Hello.", to=["ada"])
+            cases = ((kit, "whisper", True), (kit, "talk", False), (lou, "talk", False))
+            for asker, volume, told in cases:
+                await asker.say("Hello.", to=["ada"], volume=volume)
                 prompt = script(builder("ada", 16).build(scene.state, scene.state.number))
                 assert question in prompt
-                assert ("meet by the lighthouse" in prompt) is told, asker.id
+                assert ("meet by the lighthouse" in prompt) is told, (asker.id, volume)
                 await scene.floor.quiet()
 
     run(main)

@@ -166,7 +166,7 @@ def test_what_stands_beside_a_line_is_found_once_for_a_prompt_and_anew_for_the_n
                 line = scene.state.number + 1
                 await kit.say(f"Hello, the rope bell rang {number} times.", to=["ada"])
                 await kit.until("turn.done", number)
-            counted(notes, "beside", lambda loaded, state, npc, line, tokens: line.number)
+            counted(notes, "beside", lambda loaded, state, npc, line, *_: line.number)
             counted(knowledge, "known", lambda loaded, state, npc, number, player: number)
             builder = PromptBuilder(loaded, "ada", 2000, 6, 120)
             before = script(builder.build(scene.state, line))

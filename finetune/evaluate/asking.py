@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from npcserver import relevance
-from npcserver.expectations import open_facts, open_sheet
+from npcserver.knowledge import open_facts, open_sheet
 from npcserver.library import LoadedScene
 from npcserver.sheets import Character
 

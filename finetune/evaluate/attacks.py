@@ -20,7 +20,7 @@ from finetune.evaluate.outcomes import Outcome
 from finetune.evaluate.subject import Subject
 from finetune.evaluate.talks import NAME
 from npcserver import slips
-from npcserver.expectations import open_facts
+from npcserver.knowledge import open_facts
 from npcserver.library import LoadedScene
 from npcserver.prompt import PromptBuilder
 

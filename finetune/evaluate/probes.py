@@ -13,7 +13,7 @@ from finetune.evaluate.outcomes import Outcome, timed
 from finetune.evaluate.subject import Subject
 from finetune.evaluate.talks import Said
 from npcserver import relevance, slips
-from npcserver.expectations import open_facts
+from npcserver.knowledge import open_facts
 from npcserver.library import LoadedScene
 
 OTHERS_ASKED = 8
