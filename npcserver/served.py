@@ -86,7 +86,8 @@ class Served:
             for loaded in self._scenes.values()
             for npc in loaded.characters
         ]
-        await asyncio.to_thread(lambda: [builder.answers.lay_out() for builder in builders])
+        for builder in builders:
+            await asyncio.to_thread(builder.answers.lay_out)
         openings = (builder.opened() for builder in builders)
         # Somebody else's server may have few places, and keep few prompts.
         ours = self.engine.status().cache_tokens is not None
