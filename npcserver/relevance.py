@@ -28,6 +28,8 @@ SAME_FUNCTION_WORDS = 0.5
 SAME_SHARE = 0.6
 """Of the weight of all terms of two lines, how much both must have to be the same line. The most
 alike of the wordings that writers listed then mostly has the same answer: benchmarks/answers.py."""
+SAME_NEAR = 0.75
+"""Those that are much less alike than the most alike are other lines."""
 _DENYING = re.compile(
     r"\b(?:not|no|never|neither|nor|nobody|nothing|none|hardly|without|cannot)\b"
     r"|\b\w+n['’]t\b|\b(?:do|does|did|is|are|was|were|ca|wo)nt\b"
@@ -113,7 +115,8 @@ class Index:
             for index, weight in shared.items()
             if self._turns[index] == turn
         )
-        return [index for share, index in alike if -share >= SAME_SHARE]
+        least = max(SAME_SHARE, SAME_NEAR * -alike[0][0]) if alike else 1
+        return [index for share, index in alike if -share >= least]
 
     def _weigh(self, wanted: Iterable[str]) -> float:
         return sum(self._weight(term, SAME_FUNCTION_WORDS) for term in wanted)

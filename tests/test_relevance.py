@@ -63,3 +63,4 @@ def test_an_index_finds_those_that_say_the_same() -> None:
         "Take me across the river, Joe"
     ) == [1, 0]
     assert index.same("is it so?") == []
+    assert Index(["Can you help me?", "Can I help you?"]).same("can you help me") == [0]
