@@ -16,7 +16,9 @@ from tests.stage import QUAY, Player, live
 ASKED = "Can you row to the far shore tonight?"
 ROWS = (
     Example(line=ASKED, reply="Not in this fog.", emotion="angry"),
-    Example(line="can you row to the far shore", reply="Ask Bo.", emotion="neutral"),
+    Example(
+        line="please, can you row to the far shore tonight", reply="Ask Bo.", emotion="neutral"
+    ),
 )
 RECITING = Rules(recite=True)
 
