@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         await served.engine.start()
         ready_ms = _since(begun)
         first_word_ms = await _first_word(served, scenes, settings)
-        lobby = Lobby(scenes, served.engine, store, settings, served.history)
+        lobby = Lobby(scenes, served.engine, store, settings, served.history, served.recall)
         app.state.lobby = lobby
         app.state.startup = Startup(
             ready_ms,

@@ -9,7 +9,7 @@ import re
 
 from npcserver import knowledge, relevance
 from npcserver.answers import FUNCTION_WORDS
-from npcserver.plot import Line
+from npcserver.plot import EXAMPLE, Line
 from npcserver.prompt import SHOWN_EXAMPLES, Deed, PromptBuilder
 from npcserver.sheets import Example
 from npcserver.state import SceneState, deed_words
@@ -94,7 +94,7 @@ def _can_do(line: Line, state: SceneState, deeds: list[Deed], asker: str) -> boo
 def _as_line(example: Example) -> Line:
     digest = hashlib.sha256(example.reply.encode()).hexdigest()
     return Line.model_construct(
-        id=f"example_{digest[:12]}",
+        id=f"{EXAMPLE}{digest[:12]}",
         says=example.reply,
         emotion=example.emotion,
         action=example.action,

@@ -99,12 +99,12 @@ class Settings(BaseSettings):
         description="Past happenings a prompt holds; unset: what the model was tuned with, "
         "or none.",
     )
-    recall_tokens: int = Field(
-        120,
+    recall_tokens: int | None = Field(
+        None,
         ge=0,
         le=1000,
-        description="What a line may recall of what its prompt no longer holds, in "
-        "tokens; 0: nothing.",
+        description="What a line may recall of what its prompt no longer holds, in tokens; unset: "
+        "120, or nothing where an adapter was tuned without.",
     )
     written_answers: bool = Field(
         True,

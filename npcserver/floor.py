@@ -34,7 +34,7 @@ class Rules:
         turn_s: seconds after which a turn is stopped, waiting included.
         waiting: turns that may wait for one character.
         prompt_tokens: the longest prompt.
-        recall_tokens: what a line may recall of what is older than its prompt; 0: nothing.
+        recall: tokens of what a line may recall that is older than its prompt; asked anew, too.
         recite: whether a line that a writer answered is answered in the writer's words.
         history: past happenings a prompt may hold; asked anew, as models change.
         admission: the way to the engine, one for all scenes.
@@ -43,7 +43,7 @@ class Rules:
     turn_s: float = 30.0
     waiting: int = 4
     prompt_tokens: int = 1200
-    recall_tokens: int = 0
+    recall: Callable[[], int] = lambda: 0
     recite: bool = False
     history: Callable[[], int] = lambda: 0
     sampling: Sampling = field(default_factory=Sampling)
@@ -60,7 +60,7 @@ class Floor:
         self._turns = Turns()
         self._drafts = Drafts(engine, self._builder)
         self._builders = {
-            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens, 0, rules.recall_tokens)
+            npc: PromptBuilder(scene.loaded, npc, rules.prompt_tokens)
             for npc in scene.loaded.characters
         }
 
@@ -190,7 +190,7 @@ class Floor:
 
     def _builder(self, npc: str) -> PromptBuilder:
         builder = self._builders[npc]
-        builder.history = self._rules.history()
+        builder.history, builder.recall = self._rules.history(), self._rules.recall()
         return builder
 
     # ---- a turn ----------------------------------------------------------------------------
@@ -250,6 +250,8 @@ class Floor:
                 while ahead := self._turns.ahead_of(turn, self._scene.state):
                     await ahead.over.wait()
                 await self._play(turn)
+            if not turn.text and (brief := self._brief(turn)):
+                await self._scene.call(lambda: self._say(turn, brief))
         except (TimeoutError, Late) as error:
             if not turn.text:
                 why = error.message if isinstance(error, Late) else "no answer came in time"
@@ -260,8 +262,7 @@ class Floor:
     async def _cast(self, turn: Turn) -> None:
         """Let the model choose who takes the turn, where the scene says so and the rules do not."""
         state = self._scene.state
-        line = next((past for past in state.happenings if past.number == turn.line), None)
-        if not state.loaded.scene.director.ask_model or line is None:
+        if not state.loaded.scene.director.ask_model or not (line := state.happening(turn.line)):
             return
         asked = casting.prompt(state, line, turn.open)
         tokens = self._builder(turn.npc).tokens(asked)
@@ -275,14 +276,15 @@ class Floor:
 
     async def _be_brief(self, turn: Turn, why: str) -> None:
         """There is no time for an answer: say a line the author wrote for that, or stay silent."""
-        brief = self._builders[turn.npc].character.brief
-        if not turn.turn_id and self._turns.talking_over(turn, self._scene.state):
-            brief = []
-        if not brief or turn.unasked:
-            await self._end(turn, "silent", why)
-        else:
-            await self._say(turn, brief[turn.line % len(brief)])
-            await self._end(turn, "completed", f"an authored line: {why}")
+        waits = not turn.turn_id and self._turns.talking_over(turn, self._scene.state)
+        if waits or not (brief := self._brief(turn)):
+            return await self._end(turn, "silent", why)
+        await self._say(turn, brief)
+        await self._end(turn, "completed", f"an authored line: {why}")
+
+    def _brief(self, turn: Turn) -> str:
+        sheet = self._builders[turn.npc].character
+        return "" if turn.unasked else sheet.brief_for(turn.line)
 
     async def _say(self, turn: Turn, line: str) -> None:
         """Say an author's line, word for word."""
@@ -394,5 +396,5 @@ class Floor:
         state, seed = self._scene.state, self._rules.sampling.seed
         said = state.happenings[-1]
         if choice := director.reply(state, said, turn.depth, seed):
-            (npc,), depth = choice.npcs, turn.depth + 1
-            self.volunteer(npc, choice.because, turn.npc, turn.turn_id, depth=depth)
+            npc, because = choice.npcs[0], choice.because
+            self.volunteer(npc, because, turn.npc, turn.turn_id, depth=turn.depth + 1)

@@ -66,13 +66,19 @@ class Lobby:
         store: Store,
         settings: Settings,
         history: Callable[[], int],
+        recall: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Args: history: past happenings a prompt may hold now."""
+        """Where everybody comes in.
+
+        Args:
+            history: past happenings a prompt may hold now.
+            recall: what a line may recall now of what is older, in tokens.
+        """
         self.scenes = scenes
         self.engine = engine
         self.settings = settings
         self.admission = Admission(lambda: engine.status().cache_tokens)
-        self._history = history
+        self._history, self._recall = history, recall
         self._store = store
         self._journal = JournalWriter(store)
         self._live: dict[tuple[str, str], LiveScene] = {}
@@ -311,7 +317,7 @@ class Lobby:
             instance,
             engine=self.engine,
             journal=self._journal,
-            rules=rules(self.settings, self._history, self.admission),
+            rules=rules(self.settings, self._history, self._recall, self.admission),
             wall_ms=_wall_ms,
             on_turn=lambda done: self.on_turn(done),
         )
@@ -339,13 +345,18 @@ class Lobby:
         task.add_done_callback(self._tasks.discard)
 
 
-def rules(settings: Settings, history: Callable[[], int], admission: Admission) -> Rules:
+def rules(
+    settings: Settings,
+    history: Callable[[], int],
+    recall: Callable[[], int],
+    admission: Admission,
+) -> Rules:
     """The bounds of a turn, as they are set."""
     return Rules(
         turn_s=settings.turn_seconds,
         waiting=settings.waiting_turns,
         prompt_tokens=settings.prompt_tokens,
-        recall_tokens=settings.recall_tokens,
+        recall=recall,
         recite=settings.written_answers,
         history=history,
         sampling=Sampling(

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from npcserver.fields import Flag, Id, Level, Text
 
+EXAMPLE = "example_"
+"""How the ids begin of what is said word for word and is an example's reply, no line of a story."""
+
 
 class _Strict(BaseModel):
     # Editors complete and explain fields by what is written under them here.

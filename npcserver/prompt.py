@@ -129,7 +129,7 @@ class PromptBuilder:
         self.answers = loaded.answers[npc]
         self.wording = WORDING[loaded.scene.language]
         self._budget = budget
-        self._recall = recall
+        self.recall = recall
         self.history = history
         self._discretion = Discretion(loaded, npc)
         self._block = lru_cache(maxsize=512)(self._make_block)
@@ -179,7 +179,7 @@ class PromptBuilder:
             facts = self._tellable(each.past, asked, known)
             return self._block(each.past, facts, beside(each.past), memories)
 
-        bounds = Bounds(self._budget - _cost(self.persona), self.history, self._recall)
+        bounds = Bounds(self._budget - _cost(self.persona), self.history, self.recall)
         window = shown(state, self.npc, asked, bounds, lambda each: _cost(block(each)), may_show)
         messages = (*self.persona, *_merged(map(block, window)))
         prompt = Prompt(messages, self.character.name, self.loaded.id, self.npc)

@@ -25,7 +25,7 @@ _FILLERS = frozenset(
 )
 _ASKING = frozenset("who what when where why how which".split())
 SAME_FUNCTION_WORDS = 0.5
-SAME_SHARE = 0.6
+SAME_SHARE = 0.5
 """Of the weight of all terms of two lines, how much both must have to be the same line. The most
 alike of the wordings that writers listed then mostly has the same answer: benchmarks/answers.py."""
 SAME_NEAR = 0.75

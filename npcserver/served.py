@@ -37,6 +37,10 @@ class Served:
         """Past happenings a prompt may hold now."""
         return self.now.history
 
+    def recall(self) -> int:
+        """What a line may recall now, in tokens."""
+        return self.now.recall
+
     async def use(self, model: str | None, adapter: Path | None) -> Choice:
         """Serve another model from now on; turns under way end on the old one.
 

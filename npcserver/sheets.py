@@ -246,7 +246,7 @@ class Character(_Strict):
     examples: Annotated[list[Example], Field(min_length=3)]
     """How they answer; the first three stand in every prompt, and the one that fits a line."""
     brief: Annotated[list[Text], Field(max_length=8)] = []
-    """What they say, word for word, when there is no time for an answer."""
+    """What they say, word for word, when there is no time for an answer, or none was found."""
     greets: Annotated[list[Text], Field(max_length=8)] = []
     """What they say, word for word, to somebody who comes in; without any they find words."""
     talkativeness: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -256,6 +256,10 @@ class Character(_Strict):
     """Lines written for moments of the story."""
     lore: list[Short] = []
     """Lorebooks of theirs: files beside `scene.yaml`."""
+
+    def brief_for(self, line: int) -> str:
+        """One of the `brief` lines, another for each number; empty where there are none."""
+        return self.brief[line % len(self.brief)] if self.brief else ""
 
     @property
     def secrets(self) -> list[str]:

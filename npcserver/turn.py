@@ -122,8 +122,8 @@ async def play(
 
     Args:
         foreseen: what was decided while the line was typed; of no use if it was typed on.
-        recite: whether a line that a writer answered is answered in those words, unless there is
-            more to say: something the line brought to mind, or that stands beside it.
+        recite: whether a line that a writer answered is answered in those words, unless something
+            stands beside it that is to be told: lore, or what the character wants now.
         is_late: asked at the end of each sentence; once it is, that was the last one.
 
     Raises:
@@ -148,8 +148,8 @@ async def play(
             async for part in _recite(state, written, feeling, asker):
                 yield part
             return
-    has_more = reading.memories or reading.beside != notes.NONE
-    answer = authored.answered(builder, state, line, asker) if recite and not has_more else None
+    recite = recite and reading.beside == notes.NONE
+    answer = authored.answered(builder, state, line, asker) if recite else None
     if answer is not None:
         async for part in _recite(state, answer, None, asker):
             yield part
@@ -226,7 +226,10 @@ async def _begun(pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[AsyncGene
     first = asyncio.ensure_future(anext(pieces))
 
     async def whole() -> AsyncGenerator[Piece, None]:
-        yield await first
+        try:
+            yield await first
+        except StopAsyncIteration:
+            return
         async for piece in pieces:
             yield piece
 

@@ -1,8 +1,12 @@
 """What several test modules ask for."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# What is played is what engines say; tests/test_answered.py is about what writers answered.
+os.environ["NPCSERVER_WRITTEN_ANSWERS"] = "false"
 
 
 @pytest.fixture(scope="module")

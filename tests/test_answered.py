@@ -1,9 +1,14 @@
 """Lines that a writer answered already, answered in the writer's words."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
+from npcserver import lobby
+from npcserver.admission import Admission
+from npcserver.config import Settings
+from npcserver.engines.base import Piece, Prompt, Sampling
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.floor import Rules
 from npcserver.library import LoadedScene
@@ -47,6 +52,18 @@ def test_a_line_that_was_answered_is_answered_so_again() -> None:
     assert answers(quay(*ROWS[:1]), "Can you row to the far shore, Ada?") == [
         ("Not in this fog.", "example_")
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "I'm new here. Can you row to the far shore tonight?",
+        "can you row to the far shore tonight? i can pay",
+        "All right, can you row to the far shore tonight",
+    ],
+)
+def test_the_part_of_a_line_that_wants_an_answer_is_enough(line: str) -> None:
+    assert answers(quay(*ROWS[:1]), line) == [("Not in this fog.", "example_")]
 
 
 def test_no_player_hears_it_twice() -> None:
@@ -117,8 +134,36 @@ def test_the_same_line(one: str, other: str) -> None:
         ("我会付给你双倍的船钱去那边的对岸好吗", "我不会付给你双倍的船钱去那边的对岸好吗"),
         ("?", "!"),
         ("When were you born?", "Where were you born?"),
-        ("and you are?", "are you ok"),
     ],
 )
 def test_another_line(one: str, other: str) -> None:
     assert Index([other]).same(one) == []
+
+
+def test_a_server_does_it_unless_it_is_told_not_to() -> None:
+    assert Settings.model_fields["written_answers"].default is True
+    for wanted in (True, False):
+        settings = Settings(written_answers=wanted)
+        assert lobby.rules(settings, lambda: 0, lambda: 0, Admission(lambda: None)).recite is wanted
+
+
+class Wordless(ScriptedEngine):
+    """Decides as ever, and finds no words."""
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[Piece]:
+        for piece in ():
+            yield piece
+
+
+def test_who_finds_no_words_says_what_was_written_for_want_of_an_answer() -> None:
+    sheet = QUAY.characters["ada"].model_copy(update={"brief": ["Hm.", "Later."]})
+    loaded = replace(QUAY, characters={**QUAY.characters, "ada": sheet})
+
+    async def main() -> tuple[str, str]:
+        async with live(loaded=loaded, engine=Wordless({"quay": QUAY}), rules=Rules()) as scene:
+            kit = await Player(scene, "kit").join()
+            await kit.say("Hello.", to=["ada"])
+            done = await kit.until("turn.done")
+            return done.status, done.text
+
+    assert run(main) == ("completed", "Later.")

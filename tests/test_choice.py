@@ -117,3 +117,15 @@ def test_history_is_as_set_else_as_tuned_else_none(tmp_path: Path) -> None:
         model = write_model(tmp_path / f"wrong{number}", history_lines=wrong)
         with pytest.raises(ModelError, match="history_lines is"):
             history()
+
+
+def test_memories_are_recalled_as_set_and_not_by_a_model_that_was_tuned_without(
+    tmp_path: Path,
+) -> None:
+    def recall(model: Path, **settings: int) -> int:
+        return choice.choose(Settings(model=str(model), **settings), SCENES).recall
+
+    plain = write_model(tmp_path / "plain")
+    tuned = write_model(tmp_path / "tuned", history_lines=8)
+    assert (recall(plain), recall(tuned)) == (120, 0)
+    assert (recall(plain, recall_tokens=0), recall(tuned, recall_tokens=60)) == (0, 60)

@@ -32,7 +32,7 @@ from tests.server import SCENES, client, serving
 from tests.stage import QUAY, Player, live
 
 SECRET = "a secret of at least thirty-two characters"
-RULES = Rules(history=lambda: 4, recall_tokens=120)
+RULES = Rules(history=lambda: 4, recall=lambda: 120)
 
 
 def folded(entries: list[Entry]) -> SceneState:

@@ -87,7 +87,7 @@ def test_what_was_remembered_and_why() -> None:
     async def main() -> None:
         store, engine = Store(":memory:"), Remembering({"quay": QUAY})
         engine.prompts = []
-        rules = Rules(history=lambda: 2, recall_tokens=120)
+        rules = Rules(history=lambda: 2, recall=lambda: 120)
         lines = ["My silver ring fell into the well.", "Hello.", "You are a fool.", "Hello."]
         async with live(store, engine, rules) as scene:
             kit = await Player(scene, "kit", host=True).join()
@@ -95,7 +95,7 @@ def test_what_was_remembered_and_why() -> None:
                 await kit.say(line, to=["ada"], id=f"m{number}")
                 await kit.until("turn.done", number)
         entries = store.entries("quay", "main")
-        told = explain(QUAY, entries, "t5", rules.prompt_tokens, 2, rules.recall_tokens)
+        told = explain(QUAY, entries, "t5", rules.prompt_tokens, 2, rules.recall())
         assert told is not None
         (memory,) = told.memories
         assert memory.text == "Earlier, Kit said to Ada Finch: My silver ring fell into the well."
@@ -108,7 +108,7 @@ def test_what_was_remembered_and_why() -> None:
         assert [m.text for m in engine.prompts[-1].messages] == [
             block.text for block in told.prompt
         ]
-        first = explain(QUAY, entries, "t1", rules.prompt_tokens, 2, rules.recall_tokens)
+        first = explain(QUAY, entries, "t1", rules.prompt_tokens, 2, rules.recall())
         assert first is not None
         assert first.memories == []
 

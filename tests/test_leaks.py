@@ -275,7 +275,7 @@ async def told_to_kit(
     loaded: LoadedScene, engine: ScriptedEngine | None = None
 ) -> AsyncIterator[tuple[LiveScene, Player, Player]]:
     """Ada told Kit of the lamp while Lou was in the shed, from where Lou has come back."""
-    rules = Rules(history=lambda: 20, recall_tokens=120)
+    rules = Rules(history=lambda: 20, recall=lambda: 120)
     async with live(loaded=loaded, engine=engine, rules=rules) as stage:
         kit, lou = await Player(stage, "kit").join(), await Player(stage, "lou").join()
         await lou.send("player.move", place="shed")
@@ -434,7 +434,7 @@ def test_characters_talk_of_no_whisper_beside_whoever_did_not_hear_it() -> None:
         return ["amulet" in script(prompt) for prompt in engine.read]
 
     async def main() -> None:
-        rules = Rules(history=lambda: 20, recall_tokens=120)
+        rules = Rules(history=lambda: 20, recall=lambda: 120)
         async with live(loaded=loaded, engine=engine, rules=rules) as stage:
             kit, lou = await Player(stage, "kit").join(), await Player(stage, "lou").join()
             await kit.say("The amulet lies under the pier.", to=["ada", "bo"], volume="whisper")

@@ -21,7 +21,7 @@ from npcserver.state import SceneState
 from tests.clock import run
 from tests.stage import QUAY, Player, live
 
-RULES = Rules(history=lambda: 4, recall_tokens=120)
+RULES = Rules(history=lambda: 4, recall=lambda: 120)
 HOUR_MS = 3600 * 1000
 
 
@@ -82,7 +82,7 @@ def test_each_prompt_extends_the_last_and_keeps_what_was_recalled() -> None:
 
     async def main() -> tuple[list[str], int]:
         seen = []
-        async with live(rules=Rules(history=lambda: 40, recall_tokens=120)) as scene:
+        async with live(rules=Rules(history=lambda: 40, recall=lambda: 120)) as scene:
             kit = await Player(scene, "kit").join()
             await said(kit, "My silver ring fell into the well.", to=["ada"])
             await chatter(kit, 30)

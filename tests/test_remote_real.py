@@ -257,7 +257,7 @@ def test_a_scene_is_played_through_it(llama: Running, tmp_path: Path) -> None:
         async with client(address) as kit:
             await kit.send("player.say", id="m1", text="Who are you?", to=["ada"])
             feeling = await kit.until("turn.emotion")
-            assert sum(feeling["probabilities"].values()) == pytest.approx(1)
+            assert sum(feeling["probabilities"].values()) == pytest.approx(1, abs=0.01)
             done = await kit.until("turn.done")
             assert done["status"] == "completed"
             assert done["text"]

@@ -46,7 +46,8 @@ async def opened(
     if control in ("parrot", "reference"):
         speaker = Parrot() if control == "parrot" else Reference()
         key = speaker if isinstance(speaker, Reference) else None
-        bounds = rules(settings, lambda: settings.history_lines or 0, Admission(lambda: None))
+        history, recall = settings.history_lines or 0, settings.recall_tokens or 0
+        bounds = rules(settings, lambda: history, lambda: recall, Admission(lambda: None))
         yield here({"name": control, "control": control}, speaker, bounds, seed, key=key)
         return
     if control == "random":
@@ -56,7 +57,8 @@ async def opened(
     likelihood = _likelihood(settings) if likely else None
     await chosen.engine.start()
     try:
-        bounds = rules(settings, lambda: chosen.history, Admission(lambda: None))
+        history, recall = chosen.history, chosen.recall
+        bounds = rules(settings, lambda: history, lambda: recall, Admission(lambda: None))
         shuffled = control == "shuffled"
         yield here(about, chosen.engine, bounds, seed, likelihood=likelihood, shuffled=shuffled)
     finally:

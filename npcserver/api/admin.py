@@ -81,7 +81,7 @@ def router(served: Served, scenes: Mapping[str, LoadedScene], settings: Settings
             turn_id,
             settings.prompt_tokens,
             served.history(),
-            settings.recall_tokens,
+            served.recall(),
         )
         if found is None:
             where = f"{scene}/{instance[:40]}"

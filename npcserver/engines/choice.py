@@ -17,6 +17,8 @@ from npcserver.prompt import PROMPT_VERSION
 
 SCRIPTED_PACE_S = 0.04
 """About how fast a model on two cores speaks, so that clients are built for real pacing."""
+RECALL_TOKENS = 120
+"""What a line may recall where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Choice:
         model: as it was asked for; None where everything is played by script.
         scripted: the scenes played by script, since the model does not speak their language.
         history: past happenings a prompt holds.
+        recall: what a line may recall of what is older, in tokens.
     """
 
     engine: Engine
@@ -34,6 +37,7 @@ class Choice:
     adapter: Path | None = None
     scripted: tuple[str, ...] = ()
     history: int = 0
+    recall: int = 0
 
 
 def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
@@ -47,16 +51,18 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
     kind = engine_of(settings)
     if kind == "scripted":
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
-        return Choice(script, history=history_lines(settings, {}))
+        return Choice(
+            script, history=history_lines(settings, {}), recall=recall_tokens(settings, {})
+        )
     if kind == "remote":
         return _remote(settings)
     engine, told = _transformers(settings) if kind == "transformers" else _openvino(settings)
-    history = history_lines(settings, told)
+    history, recall = history_lines(settings, told), recall_tokens(settings, told)
     scripted = _unspoken(settings, scenes, told.get("languages", ()))
     if scripted:
         script = ScriptedEngine(scenes, SCRIPTED_PACE_S)
         engine = TwoEngines(engine, script, frozenset(scripted))
-    return Choice(engine, settings.model, adapter_of(settings), scripted, history)
+    return Choice(engine, settings.model, adapter_of(settings), scripted, history, recall)
 
 
 def adapter_of(settings: Settings) -> Path | None:
@@ -80,7 +86,8 @@ def _remote(settings: Settings) -> Choice:
         model=None if settings.model == DEFAULT_MODEL else settings.model,
         template=settings.remote_template,
     )
-    return Choice(engine, settings.model, history=history_lines(settings, {}))
+    history, recall = history_lines(settings, {}), recall_tokens(settings, {})
+    return Choice(engine, settings.model, history=history, recall=recall)
 
 
 def engine_of(settings: Settings) -> str:
@@ -119,6 +126,17 @@ def history_lines(settings: Settings, told: Mapping[str, Any]) -> int:
             "correct it, or set history_lines"
         )
     return lines
+
+
+def recall_tokens(settings: Settings, told: Mapping[str, Any]) -> int:
+    """What a line may recall: as set, else nothing where a model was tuned on prompts without it.
+
+    Args:
+        told: the model's `model.json`.
+    """
+    if settings.recall_tokens is not None:
+        return settings.recall_tokens
+    return 0 if "history_lines" in told else RECALL_TOKENS
 
 
 def _unspoken(
