@@ -278,13 +278,13 @@ class Floor:
         """There is no time for an answer: say a line the author wrote for that, or stay silent."""
         waits = not turn.turn_id and self._turns.talking_over(turn, self._scene.state)
         if waits or not (brief := self._brief(turn)):
-            return await self._end(turn, "silent", why)
+            await self._end(turn, "silent", why)
+            return
         await self._say(turn, brief)
         await self._end(turn, "completed", f"an authored line: {why}")
 
     def _brief(self, turn: Turn) -> str:
-        sheet = self._builders[turn.npc].character
-        return "" if turn.unasked else sheet.brief_for(turn.line)
+        return "" if turn.unasked else self._builders[turn.npc].character.brief_for(turn.line)
 
     async def _say(self, turn: Turn, line: str) -> None:
         """Say an author's line, word for word."""
@@ -396,5 +396,5 @@ class Floor:
         state, seed = self._scene.state, self._rules.sampling.seed
         said = state.happenings[-1]
         if choice := director.reply(state, said, turn.depth, seed):
-            npc, because = choice.npcs[0], choice.because
-            self.volunteer(npc, because, turn.npc, turn.turn_id, depth=turn.depth + 1)
+            because, depth = choice.because, turn.depth + 1
+            self.volunteer(choice.npcs[0], because, turn.npc, turn.turn_id, depth=depth)

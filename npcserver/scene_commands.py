@@ -177,7 +177,8 @@ async def _play_here(
     chosen = choice.choose(settings, {each.id: each for each in loaded})
     await chosen.engine.start()
     try:
-        bounds = rules(settings, lambda: chosen.history, Admission(lambda: None))
+        history, recall = chosen.history, chosen.recall
+        bounds = rules(settings, lambda: history, lambda: recall, Admission(lambda: None))
         return await _play_all(found, Here(chosen.engine, bounds), judge, transcripts)
     finally:
         await chosen.engine.close()
