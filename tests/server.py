@@ -33,7 +33,8 @@ class _Server(uvicorn.Server):
 @contextmanager
 def serving(tmp_path: Path, **settings: Any) -> Iterator[str]:
     """A server with the quay, played by the scripted engine; yields its `host:port`."""
-    given = {"engine": "scripted", "scenes": SCENES, "data": tmp_path, "port": 0, **settings}
+    quay = {"engine": "scripted", "scenes": SCENES, "written_answers": False}
+    given = {**quay, "data": tmp_path, "port": 0, **settings}
     config = uvicorn.Config(
         create_app(Settings(**given)),
         port=0,
