@@ -15,7 +15,15 @@ _STOP = frozenset(
     our out say see she should so some tell than that the their them then there they this to up us
     was we well were what when where which who why will with would you your hello""".split()
 )
-_SAME = {"hi": "hello", "hey": "hello", "bye": "goodbye", "thanks": "thank"}
+_SAME = {"hi": "hello", "hey": "hello", "bye": "goodbye", "thanks": "thank"} | dict(
+    pair.split("=")
+    for pair in """im=i ive=i u=you ur=your r=are youre=you youve=you youll=you hes=he
+    shes=she theyre=they whats=what whos=who wheres=where whens=when whys=why hows=how thats=that
+    theres=there dont=don doesnt=doesn didnt=didn isnt=isn arent=aren wasnt=wasn werent=weren
+    cant=can couldnt=couldn wouldnt=wouldn shouldnt=shouldn wont=won havent=haven hasnt=hasn
+    hadnt=hadn""".split()
+)
+"""What people type, as it is compared: without the apostrophe, an ending is gone too."""
 LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""

@@ -61,3 +61,9 @@ def test_an_index_finds_those_that_say_the_same() -> None:
     assert index.same("so what does it cost") == [3, 5]
     assert index.same("is it so?") == []
     assert Index(["Can you help me?", "Can I help you?"]).same("can you help me") == [0]
+
+
+def test_what_is_typed_without_apostrophes_is_the_same() -> None:
+    assert terms("whats your name, youre new, dont go") == terms(
+        "what's ur name, you're new, don't go"
+    )
