@@ -12,12 +12,19 @@ from npcserver.sheets import Example
 
 _SENTENCE = re.compile(r"[^.!?;…。！？；]+[.!?;…。！？；]*")
 _COMMA = re.compile(r"[,，](?!\d)")
+_ABOUT_THEM = re.compile(
+    r"\b(?:about|at|find|for|from|is|know|like|meet|of|see|the|to|with)\W*$"
+    r"|\b(?:about|and|did|does|has|is|like|of|or|the|was) {3}\w"
+    r"|[\u3400-\u9fff] [\u3400-\u9fff]",
+    re.IGNORECASE,
+)
+"""What a line looks like without a name that did not call the character but meant them."""
 FUNCTION_WORDS = 0.2
 """What `who`, `you` and the like weigh when an example's line is compared with a player's."""
 
 
 class Answers:
-    """A character's examples, to be looked up. Lines are given without the character's names."""
+    """A character's examples, to be looked up."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         """Args: examples: those of the sheet first."""
@@ -41,9 +48,15 @@ class Answers:
         order = dict.fromkeys([*alike, *self._whole.rank(line)])
         return [self.examples[index] for index in order]
 
-    def to(self, line: str) -> list[Example]:
-        """Those to the very line, near enough, or to the part of it that wants an answer."""
-        found = (index for said in sayings(line) for index in self._asked.same(said))
+    def to(self, line: str, plain: str) -> list[Example]:
+        """Those to the very line, near enough, or to the part of it that wants an answer.
+
+        Args:
+            plain: the line without the character's names, which mostly only call them.
+        """
+        names_them = plain != line and _ABOUT_THEM.search(plain)
+        tried = sayings(line) if names_them else [*sayings(plain), line]
+        found = (index for said in tried for index in self._asked.same(said))
         return [self.examples[index] for index in dict.fromkeys(found)]
 
 

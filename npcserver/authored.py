@@ -5,7 +5,6 @@ hears a line twice. The model's scores choose among what fits (turn.py). Does no
 """
 
 import hashlib
-import re
 
 from npcserver import knowledge, relevance
 from npcserver.answers import FUNCTION_WORDS
@@ -15,10 +14,6 @@ from npcserver.sheets import Example
 from npcserver.state import SceneState, deed_words
 from npcserver.story import Situation
 
-_DANGLING = re.compile(
-    r"\b(?:about|at|find|for|from|is|know|like|meet|of|see|the|to|with)\W*$", re.IGNORECASE
-)
-"""How a line ends that named the character, and not to call them."""
 MOST_WEIGHED = 6
 """At most this many lines are weighed in a turn."""
 
@@ -62,10 +57,6 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
     asked, body = state.happening(number), state.bodies.get(asker)
     if asked is None or not asked.spoken or body is None or body.npc:
         return None
-    about = builder.about(asked.text)
-    if about != asked.text and _DANGLING.search(about):
-        about = asked.text  # they are asked about themselves by name
-    written = [*builder.answers.to(asked.text), *builder.answers.to(about)]
     changed = _changed(builder, state)
     deeds = builder.deeds(state, asker)
 
@@ -76,7 +67,7 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
             and _can_do(line, state, deeds, asker)
         )
 
-    return next(filter(fits, map(_as_line, written)), None)
+    return next(filter(fits, map(_as_line, builder.answered(asked.text))), None)
 
 
 def _changed(builder: PromptBuilder, state: SceneState) -> frozenset[str]:

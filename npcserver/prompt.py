@@ -329,9 +329,13 @@ class PromptBuilder:
         return next(iter(self.examples(text)), None), [facts[i] for i in ranked]
 
     def examples(self, text: str) -> list[Example]:
-        """What fits a line, best first; the very line first, even if it names the character."""
-        found = [*self.answers.to(text), *self.answers.like(self.about(text))]
+        """What fits a line, best first: the very line, then those like it."""
+        found = [*self.answered(text), *self.answers.like(self.about(text))]
         return list({id(example): example for example in found}.values())
+
+    def answered(self, text: str) -> list[Example]:
+        """What a writer had the character answer to this very line."""
+        return self.answers.to(text, self.about(text))
 
     def _own(self, past: Happening) -> str:
         return self._answer(

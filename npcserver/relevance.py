@@ -28,7 +28,7 @@ LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""
 _FILLERS = frozenset(
-    """a am an and are do does did is just now oh please really so the then there to
+    """a am an and are do does did hello is just now oh please really so the then there to
     well""".split()
 )
 _ASKING = frozenset("who what when where why how which".split())

@@ -88,6 +88,12 @@ def test_asked_about_themselves_by_name_they_are_not_asked_about_nothing() -> No
     assert answers(quay(asked), "Where is Ada?")[0][1] == ""
 
 
+def test_a_name_that_calls_is_no_part_of_the_line() -> None:
+    thanks = Example(line="Thanks Ada", reply="Any time.", emotion="happy")
+    hello = Example(line="Good morning.", reply="Is it?", emotion="neutral")
+    assert answers(quay(thanks, hello), "Good morning, Ada.") == [("Is it?", "example_")]
+
+
 def test_what_an_event_may_have_changed_is_not_said_as_it_was_written() -> None:
     rows = quay(*ROWS[:1])
 

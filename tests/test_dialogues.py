@@ -124,5 +124,5 @@ ORDINARY = {
 
 def test_what_most_people_say_first_has_an_answer(loaded: LoadedScene) -> None:
     for line in ORDINARY[loaded.scene.language]:
-        missing = [npc for npc, answers in loaded.answers.items() if not answers.to(line)]
+        missing = [npc for npc, answers in loaded.answers.items() if not answers.to(line, line)]
         assert missing == [], line
