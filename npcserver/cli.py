@@ -237,7 +237,12 @@ def models_pull(
 ) -> None:
     """Fetch a model, check it, and make it ready to load. Does nothing when it is there already."""
     with friendly():
-        print(f"{name}: {_pull(name)}")
+        from npcserver import models
+
+        folder = _pull(name)
+        if own := models.worn(name, None):  # merged now, so that the first start is a quick one
+            folder = models.resolve(name, own)
+        print(f"{name}: {folder}")
 
 
 def _pull(name: str) -> Path:

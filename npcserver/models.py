@@ -274,9 +274,8 @@ def _adapter_facts(adapter: Path) -> dict[str, Any]:
 def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
     """Fetch, verify and convert a model; return its folder. Does nothing if it is here already.
 
-    The adapter it comes with is merged too, so that the first start is a quick one. It is built
-    beside its place and moved there at the end, so a pull that is killed leaves nothing half done,
-    and of two at once the first wins.
+    It is built beside its place and moved there at the end, so a pull that is killed leaves nothing
+    half done, and of two at once the first wins.
 
     Raises:
         ModelError: it is unknown, cannot be fetched, or is not what it should be.
@@ -286,10 +285,8 @@ def pull(name: str, progress: Progress = lambda step, done: None) -> Path:
     model, target = KNOWN[name], cache_folder() / name
     if not _is_whole(target):
         _build(model, target, progress)
-    progress("merging its adapter", 0.95)
-    made = resolve(name, worn(name, None))
-    progress("done", 1.0)
-    return made
+        progress("done", 1.0)
+    return target
 
 
 def _build(model: Packaged, target: Path, progress: Progress) -> None:
