@@ -107,7 +107,7 @@ def prepare(
         from finetune.split import Shares
 
         found = [source for given in sources for source in registry.sources(given)]
-        shares = Shares(dev, test, unseen, tuple(hold_out or ()))
+        shares = Shares(dev, test, unseen, hold_out or [])
         options = Options(scenes, Bounds(reply=longest_reply), shares, copies, seed)
         with spinner() as tell:
             data = run(found, out, options, tell)

@@ -7,7 +7,7 @@ the seed and the data alone, so that more data moves as little as possible. Know
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from finetune.dataset import SPLITS, Split
 from finetune.errors import DataError
@@ -25,7 +25,7 @@ class Shares:
     dev: float = 0.05
     test: float = 0.05
     unseen: float = 0.0
-    named: tuple[str, ...] = ()
+    named: list[str] = field(default_factory=list)
 
 
 def split(

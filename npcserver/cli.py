@@ -116,7 +116,8 @@ def serve(
         settings = load(flags, config)
         if pull and settings.engine not in {EngineName.scripted, EngineName.remote}:
             _pull(settings.model)
-        is_new = choice.adapter_of(settings) is not None or settings.model not in models.KNOWN
+        is_new = settings.adapter is not None or settings.model not in models.KNOWN
+        is_new |= choice.adapter_of(settings) is not None and models.is_here(settings.model)
         if is_new and choice.engine_of(settings) == EngineName.openvino:
             _make_ready(settings)
 

@@ -98,6 +98,11 @@ def worn(name: str, adapter: Path | None) -> Path | None:
     return adapter
 
 
+def is_here(name: str) -> bool:
+    """Whether a model known by name was pulled."""
+    return (cache_folder() / name / IR_FILE).exists()
+
+
 def resolve(name: str, adapter: Path | None = None, prompt_version: int | None = None) -> Path:
     """The folder of a model. With an adapter: of the two merged, made now if it never was.
 
@@ -301,6 +306,7 @@ def _build(model: Packaged, target: Path, progress: Progress) -> None:
         built = conversion.convert(source, work / "built")
         source.rename(built / GGUF_FILE)
         _describe(model, built)
+        progress("placing", 0.95)
         _place(built, target, WHOLE)
 
 

@@ -71,7 +71,7 @@ FINETUNE = [
     ["config", "rows", "split", "preferences", "served", "augment"],
     ["formats.scenes", "formats.chat", "formats.kdconv", "formats.persona_chat"],
     ["formats.cpdc", "formats.card", "formats.sharegpt", "formats.table", "formats.journal"],
-    ["formats.light", "formats.preference", "objective"],
+    ["attention", "formats.light", "formats.preference", "objective"],
     ["formats.registry", "pages.data", "pages.view", "pages.run", "train"],
     ["prepare", "scratch", "tensorboard"],
     ["tune"],

@@ -319,10 +319,10 @@ def test_whoever_is_named_is_held_out() -> None:
             stage=STAGES[stage_with(5).id],
         )
     ]
-    parts, dropped = split([*talks, *others], STAGES, Shares(0, 0, named=("npc_5",)), 0)
+    parts, dropped = split([*talks, *others], STAGES, Shares(0, 0, named=["npc_5"]), 0)
     assert (parts["unseen"], dropped) == (others, [])
     with pytest.raises(DataError, match="--hold-out npc_9"):
-        split(talks, STAGES, Shares(named=("npc_9",)), 0)
+        split(talks, STAGES, Shares(named=["npc_9"]), 0)
 
 
 def test_the_splitter_is_checked() -> None:
