@@ -20,7 +20,7 @@ from typing import Any
 
 from finetune import dataset
 from finetune.evaluate import texts
-from finetune.examples import asker_id, stage_record, state_before
+from finetune.examples import asker_id, state_before
 from finetune.records import Record
 from npcserver.config import load
 from npcserver.engines import choice
@@ -47,14 +47,19 @@ class Row:
 
 
 async def answers(
-    engine: Engine, data: dataset.Dataset, records: Sequence[Record], history: int, drawn: Sampling
+    engine: Engine,
+    data: dataset.Dataset,
+    records: Sequence[Record],
+    tokens: int,
+    history: int,
+    drawn: Sampling,
 ) -> list[str]:
     """What is said to each record's line, in order."""
     room = asyncio.Semaphore(AT_ONCE)
     loaded = {stage.id: stage.loaded() for stage in data.stages.values()}
 
     async def answer(number: int, record: Record) -> str:
-        builder = PromptBuilder(loaded[record.stage], record.character, 1200, history)
+        builder = PromptBuilder(loaded[record.stage], record.character, tokens, history)
         said = ""
         async with room:
             parts = play(
@@ -97,18 +102,15 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     data = dataset.load(args.data)
     settings = load({"model": args.model, "adapter": args.adapter, "engine": "openvino"})
     chosen = choice.choose(settings, {})
-    records = []
-    loaded = {stage.id: stage.loaded() for stage in data.stages.values()}
-    for record in data.splits["dev"]:
-        builder = PromptBuilder(loaded[record.stage], record.character, 1200, chosen.history)
-        stage_record(builder, record)  # raises where a record does not fit its scene
-        records.append(record)
+    records = data.splits["dev"]
     await chosen.engine.start()
     rows, spoken = [], {}
     try:
         for heat, share, penalty in product(args.temperature, args.top_p, args.penalty):
             drawn = Sampling(settings.reply_tokens, heat, share, penalty)
-            said = await answers(chosen.engine, data, records, chosen.history, drawn)
+            said = await answers(
+                chosen.engine, data, records, settings.prompt_tokens, chosen.history, drawn
+            )
             rows.append(measured(drawn, records, said))
             spoken[f"{heat} {share} {penalty}"] = said
             print(*asdict(rows[-1]).values(), sep="\t", flush=True)

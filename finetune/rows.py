@@ -17,8 +17,6 @@ import torch
 from finetune.examples import Example, Slot
 
 SLOTS: tuple[Slot, ...] = get_args(Slot)
-TRUNK = 0
-"""The branch number of tokens that all branches of a tree see."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +32,17 @@ class Row:
     """What is computed at once.
 
     Args:
-        ids, positions, trees, branches: (T,) int64; `trees` and `branches` say who sees whom,
-        layouts: and so do these, tree by tree.
+        ids, positions: (T,) int64
         targets: (N,) the ids to be predicted, and
         where: (N,) the index of the token that predicts each.
         weights: (N,) float32
         slots: (N,) int64, what each target is trained as: an index of SLOTS.
+        layouts: where its trees lie, which says who sees whom.
         read: tokens its examples have, the shared ones counted for each.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
-    trees: torch.Tensor
-    branches: torch.Tensor
     targets: torch.Tensor
     where: torch.Tensor
     weights: torch.Tensor
@@ -56,11 +52,13 @@ class Row:
 
     def mask(self) -> torch.Tensor:
         """Who sees whom: (1, 1, T, T) bool, True where the query (row) sees the key (column)."""
-        at = torch.arange(len(self.ids), device=self.ids.device)
-        same_tree = self.trees[:, None] == self.trees[None, :]
-        same_branch = self.branches[:, None] == self.branches[None, :]
-        seen = same_tree & (same_branch | (self.branches == TRUNK)[None, :])
-        return (seen & (at[:, None] >= at[None, :]))[None, None]
+        size = len(self.ids)
+        seen = torch.zeros(size, size, dtype=torch.bool, device=self.ids.device)
+        for layout in self.layouts:
+            for start, end in (layout.trunk, *layout.branches):
+                seen[start:end, slice(*layout.trunk)] = True
+                seen[start:end, start:end] = True
+        return seen.tril()[None, None]
 
     def to(self, device: torch.device) -> "Row":
         """The same row on a device."""
@@ -100,22 +98,18 @@ def make_row(trees: Forest, weights: Mapping[Slot, float]) -> Row:
     """Lay trees out one after the other."""
     ids: list[int] = []
     positions: list[int] = []
-    tree_of: list[int] = []
-    branch_of: list[int] = []
     targets: list[int] = []
     where: list[int] = []
     slots: list[Slot] = []
     layouts: list[Layout] = []
     read = 0
-    for number, tree in enumerate(trees):
+    for tree in trees:
         size = len(tree.trunk)
         ranges: list[tuple[int, int]] = []
         last_of_trunk = len(ids) + size - 1
         ids += tree.trunk
         positions += range(size)
-        branch_of += [TRUNK] * size
-        tree_of += [number] * size
-        for branch, example in enumerate(tree.examples, TRUNK + 1):
+        for example in tree.examples:
             read += len(example.ids)
             start = len(ids) - size
             for at in range(size, len(example.ids)):
@@ -127,14 +121,10 @@ def make_row(trees: Forest, weights: Mapping[Slot, float]) -> Row:
             ranges.append((len(ids), len(ids) + len(example.ids) - size))
             ids += example.ids[size:]
             positions += range(size, len(example.ids))
-            branch_of += [branch] * (len(example.ids) - size)
-            tree_of += [number] * (len(example.ids) - size)
         layouts.append(Layout((last_of_trunk + 1 - size, last_of_trunk + 1), tuple(ranges)))
     return Row(
         torch.tensor(ids),
         torch.tensor(positions),
-        torch.tensor(tree_of),
-        torch.tensor(branch_of),
         torch.tensor(targets, dtype=torch.int64),
         torch.tensor(where, dtype=torch.int64),
         torch.tensor([weights[slot] for slot in slots], dtype=torch.float32),

@@ -25,11 +25,18 @@ def list_models() -> list[ModelInfo]:
     known = [
         _info(
             models.cache_folder() / model.name,
-            (model.name, model.about, model.licence, model.languages),
+            (model.name, _about(model), model.licence, model.languages),
         )
         for model in models.KNOWN.values()
     ]
     return known + [_made_info(folder) for folder in _made()]
+
+
+def _about(model: models.Packaged) -> str:
+    own = models.worn(model.name, None)
+    return (
+        f"{model.about}; with the adapter {models.facts(own).get('name')!r}" if own else model.about
+    )
 
 
 def clean() -> list[ModelInfo]:

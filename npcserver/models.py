@@ -125,12 +125,11 @@ def resolve(name: str, adapter: Path | None = None, prompt_version: int | None =
 
 def _folder(name: str) -> Path:
     if name in KNOWN:
-        folder = cache_folder() / name
-        if not (folder / IR_FILE).exists():
+        if not is_here(name):
             raise ModelError(
                 f"the model {name!r} is not here yet; run: npcserver models pull {name}"
             )
-        return folder
+        return cache_folder() / name
     if fetching.is_url(name):
         return _imported(fetching.fetch(name, cache_folder() / "fetched"))
     path = Path(name)

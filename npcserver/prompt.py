@@ -158,7 +158,7 @@ class PromptBuilder:
 
     def tokens(self, prompt: Prompt) -> int:
         """A high estimate of a prompt's tokens."""
-        return sum(estimate_tokens(message.text) for message in prompt.messages)
+        return _cost(prompt.messages)
 
     def opened(self) -> Prompt:
         """The part that never changes, alone."""
@@ -294,22 +294,30 @@ class PromptBuilder:
         it the prompt's prefix, moves only every so often.
         """
         blocks: list[tuple[int, _Block]] = []
-        last: list[_Block] = []
-        spare = self._budget - sum(estimate_tokens(m.text) for m in self.persona)
+        # The line first: what was said since it came must not push it out.
+        last = [
+            self._block(past, self._known(state, past))
+            for past in state.happenings
+            if past.number == line and self.npc in past.heard_by
+        ]
+        spare = self._budget - _cost(self.persona) - sum(_cost(block) for block in last)
         cut = 0
         for past in reversed(state.happenings):
-            if self.npc not in past.heard_by:
+            if self.npc not in past.heard_by or past.number == line:
                 continue
             block = self._block(past, self._known(state, past))
-            spare -= sum(estimate_tokens(message.text) for message in block)
-            if past.number == line:
-                last = [block]
-            elif spare >= 0 and len(blocks) < self.history:
+            spare -= _cost(block)
+            if spare >= 0 and len(blocks) < self.history:
                 blocks.append((past.number, block))
             else:
                 cut = (past.number // BLOCK + 1) * BLOCK
                 break
         return [block for number, block in reversed(blocks) if number >= cut] + last
+
+
+def _cost(messages: Sequence[Message]) -> int:
+    """A high estimate of their tokens."""
+    return sum(estimate_tokens(message.text) for message in messages)
 
 
 def _merged(blocks: Sequence[_Block]) -> Iterator[Message]:

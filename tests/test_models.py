@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from npcserver import conversion, inventory, models
-from npcserver.engines import convert, fuse
+from npcserver.config import load
+from npcserver.engines import choice, convert, fuse
 from npcserver.errors import ModelError
 from npcserver.models import ABOUT_FILE, ADAPTER_FILES, ADAPTER_WEIGHTS, GGUF_FILE, IR_FILE
 from npcserver.prompt import PROMPT_VERSION
@@ -448,3 +449,25 @@ def divergence(wanted: Array, found: Array) -> float:
 def log_probabilities(logits: Any) -> Any:
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def test_the_adapter_that_comes_along_fits_this_release() -> None:
+    own = models.worn("embedded", None)
+    assert own is not None
+    told = models.facts(own)
+    assert told["prompt_version"] == PROMPT_VERSION
+    assert told["base"]["sha256"] == models.EMBEDDED.sha256
+    assert sum(path.stat().st_size for path in own.iterdir()) < 24e6
+
+
+def test_an_adapter_that_is_asked_for_goes_before_the_one_that_comes_along() -> None:
+    assert models.worn("embedded", Path("mine")) == Path("mine")
+    assert models.worn("embedded", models.NO_ADAPTER) is None
+    assert models.worn("other/model", None) is None
+
+
+@pytest.mark.parametrize("engine", ["scripted", "remote"])
+def test_what_is_not_served_here_wears_nothing(engine: str) -> None:
+    urls = ["http://127.0.0.1:1/v1"] if engine == "remote" else []
+    assert choice.adapter_of(load({"engine": engine, "remote_urls": urls})) is None
+    assert choice.adapter_of(load({"engine": "openvino"})) == models.OWN_ADAPTERS / "embedded"

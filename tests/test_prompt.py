@@ -50,6 +50,21 @@ def test_without_history_a_prompt_holds_the_line_alone() -> None:
     assert seen[2].count("Stranger: Give me a herring.") >= 2  # shown, and primed
 
 
+def test_what_was_said_since_a_line_came_does_not_push_it_out() -> None:
+    async def main() -> None:
+        async with live(Store(":memory:")) as scene:
+            kit = await Player(scene, "kit").join()
+            for number, line in enumerate(LINES, 1):
+                await kit.say(line, to=["ada"])
+                await kit.until("turn.done", number)
+            first = next(p for p in scene.state.happenings if p.text == LINES[0])
+            for history in (0, 2, 40):
+                built = PromptBuilder(QUAY, "ada", 2000, history).build(scene.state, first.number)
+                assert script(built).rstrip("\n").split("\n")[-2].startswith(f"Kit: {LINES[0]}")
+
+    run(main)
+
+
 def test_what_a_first_line_recalls_is_foreseen() -> None:
     builder = PromptBuilder(QUAY, "ada", 2000)
     foreseen = [script(prompt) for prompt in builder.foreseen()]

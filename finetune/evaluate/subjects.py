@@ -98,7 +98,7 @@ def _name(settings: Settings, control: Control | None) -> str:
     if control == "random":
         return "random weights"
     model = Path(settings.model).name if settings.engine != "scripted" else "scripted"
-    adapter = choice.adapter_of(settings) if settings.engine != "scripted" else None
+    adapter = choice.adapter_of(settings)
     with_adapter = f" + {'/'.join(adapter.resolve().parts[-2:])}" if adapter else ""
     return f"{model}{with_adapter}{' (shuffled)' if control else ''}"
 

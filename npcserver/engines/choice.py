@@ -60,7 +60,9 @@ def choose(settings: Settings, scenes: Mapping[str, LoadedScene]) -> Choice:
 
 
 def adapter_of(settings: Settings) -> Path | None:
-    """The adapter that an engine of ours serves: as set, else what the model comes with."""
+    """The adapter that is served: as set, else what the model comes with, if it is served here."""
+    if settings.engine in ("scripted", "remote"):
+        return None
     return models.worn(settings.model, settings.adapter)
 
 
