@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from npcserver.relevance import Index
+from npcserver.relevance import Index, asks
 from npcserver.sheets import Example
 
 _SENTENCE = re.compile(r"[^.!?;…。！？；]+[.!?;…。！？；]*")
@@ -19,6 +19,15 @@ _ABOUT_THEM = re.compile(
     re.IGNORECASE,
 )
 """What a line looks like without a name that did not call the character but meant them."""
+_TAG = re.compile(
+    r",?\s*\b(?:(?:are|ca|could|did|do|does|has|have|is|should|was|were|wo|would)n['’]?t"
+    r" (?:he|i|it|she|they|we|you)|right|no|yeah)\s*\?+\s*$",
+    re.IGNORECASE,
+)
+"""`You are a smith, aren't you?`"""
+MOST_QUESTIONS = 4
+SURELY = 0.8
+"""How much alike an earlier question must be to be answered instead of the last."""
 FUNCTION_WORDS = 0.2
 """What `who`, `you` and the like weigh when an example's line is compared with a player's."""
 
@@ -55,8 +64,10 @@ class Answers:
             plain: the line without the character's names, which mostly only call them.
         """
         names_them = plain != line and _ABOUT_THEM.search(plain)
-        tried = sayings(line) if names_them else [*sayings(plain), line]
-        found = (index for said in tried for index in self._asked.same(said))
+        said = _TAG.sub("", line if names_them else plain)
+        tried = [*sayings(said), line]
+        found = [index for each in tried for index in self._asked.same(each)]
+        found += [index for each in questions(said) for index in self._asked.same(each, SURELY)]
         return [self.examples[index] for index in dict.fromkeys(found)]
 
 
@@ -66,6 +77,12 @@ def sayings(line: str) -> list[str]:
     `Hi there, I'm new. Who are you?` is all of it, `Who are you?`, and nothing else.
     """
     parts = [part.strip() for part in _SENTENCE.findall(line)]
-    asked = [part for part in parts if part.endswith(("?", "？"))] or parts
-    last = asked[-1] if asked else line
+    last = next(filter(asks, reversed(parts)), parts[-1] if parts else line)
     return list(dict.fromkeys([line, last, _COMMA.split(last)[-1].strip()]))
+
+
+def questions(line: str) -> list[str]:
+    """The last questions in a line, of three words and more: one answered is better than none."""
+    parts = [part.strip() for part in _SENTENCE.findall(line)]
+    whole = [part for part in parts if len(part.split()) > 2 or not part.isascii()]
+    return list(filter(asks, whole))[-MOST_QUESTIONS:]

@@ -32,6 +32,14 @@ _FILLERS = frozenset(
     well""".split()
 )
 _ASKING = frozenset("who what when where why how which".split())
+_WANTING = re.compile(
+    r"\W*(?:(?:and|but|hey|hi|ok|okay|oh|please|so|then|um|well)\W+)*"
+    r"(?:who|what|when|where|why|how|which|can|could|do|does|did|is|are|am|was|were|will|would|shall"
+    r"|should|may|might|have|has|had|got|any|explain|say|show|sing|tell)(?:s|re|t|nt|'\w+)?\b"
+    r"|.*[吗呢么谁哪几啥]",
+    re.IGNORECASE | re.DOTALL,
+)
+_CLAIMING = re.compile(r"(?:you|it|this|that|there|he|she|they|we|i)\b.*\?\W*$", re.IGNORECASE)
 SAME_FUNCTION_WORDS = 0.5
 SAME_SHARE = 0.5
 """Of the weight of all terms of two lines, how much both must have to be the same line. The most
@@ -84,6 +92,7 @@ class Index:
         self._bags = [terms(text) for text in texts]
         self._cores = [sorted(_core(text)) for text in texts]
         self._turns = [_turn(text) for text in texts]
+        self._kinds = [_may_answer(text) for text in texts]
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
         for index, bag in enumerate(self._bags):
             for term in bag:
@@ -106,13 +115,13 @@ class Index:
             )
         ]
 
-    def same(self, query: str) -> list[int]:
+    def same(self, query: str, least: float = SAME_SHARE) -> list[int]:
         """The texts that say the same as `query`, the most alike first.
 
         Alike is the share of terms in common, by weight. Words that change nothing are not counted
         (`So what's your name, please?`). A text that asks or denies otherwise is another one.
         """
-        mine, turn = sorted(_core(query)), _turn(query)
+        mine, turn, kinds = sorted(_core(query)), _turn(query), _may_answer(query)
         shared: defaultdict[int, float] = defaultdict(float)
         for term in mine:
             for index in self._holding.get(term, ()):
@@ -121,9 +130,9 @@ class Index:
         alike = sorted(
             (-weight / (whole + self._weigh(self._cores[index]) - weight), index)
             for index, weight in shared.items()
-            if self._turns[index] == turn
+            if self._turns[index] == turn and self._kinds[index] & kinds
         )
-        least = max(SAME_SHARE, SAME_NEAR * -alike[0][0]) if alike else 1
+        least = max(least, SAME_NEAR * -alike[0][0]) if alike else 1
         return [index for share, index in alike if -share >= least]
 
     def _weigh(self, wanted: Iterable[str]) -> float:
@@ -167,3 +176,13 @@ def _core(text: str) -> frozenset[str]:
 def _turn(text: str) -> tuple[frozenset[str], int]:
     """What is asked for, and how often something is denied."""
     return terms(text) & _ASKING, len(_DENYING.findall(text))
+
+
+def asks(text: str) -> bool:
+    """Whether a line wants an answer: a question, with its mark or without, or `tell me`."""
+    return text.rstrip().endswith(("?", "？")) or _WANTING.match(text) is not None
+
+
+def _may_answer(text: str) -> frozenset[bool]:
+    """Whether it asks, where it cannot be both: `You are a smith, aren't you?`"""
+    return frozenset({True, False}) if _CLAIMING.match(text) else frozenset({asks(text)})
