@@ -41,7 +41,8 @@ class Answers:
 
     def lay_out(self) -> None:
         """Make what looks them up, which takes a moment; else the first to look does."""
-        _ = self._asked, self._whole
+        self._asked.lay_out()
+        _ = self._whole
 
     @cached_property
     def _asked(self) -> Index:

@@ -326,7 +326,7 @@ class PromptBuilder:
     def recalled(self, text: str, facts: Sequence[str]) -> tuple[Example | None, list[str]]:
         """The example that fits a line best, and which of the facts belong to it."""
         ranked = relevance.rank(self.about(text), facts)[:RECALLED_FACTS]
-        return next(iter(self.examples(text)), None), [facts[i] for i in ranked]
+        return next(iter(self.answers.like(self.about(text))), None), [facts[i] for i in ranked]
 
     def examples(self, text: str) -> list[Example]:
         """What fits a line, best first: the very line, then those like it."""

@@ -6,8 +6,9 @@ English words and Chinese character pairs alike. Knows nothing of models or scen
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 _STOP = frozenset(
     """a about all am an and any are as at be been but by can could did do does for from get go got
@@ -84,19 +85,29 @@ def meaning(text: str) -> frozenset[str]:
     return terms(text) - _STOP
 
 
+class _Said(NamedTuple):
+    """What a text weighs, what it asks for and denies, and whether it asks at all."""
+
+    weight: float
+    turn: tuple[frozenset[str], int]
+    kinds: frozenset[bool]
+
+
 class Index:
     """Texts that many queries are compared with; each looks only at those that share a term."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Args: texts: named by their place in all that is found."""
+        self._texts = texts
         self._bags = [terms(text) for text in texts]
-        self._cores = [sorted(_core(text)) for text in texts]
-        self._turns = [_turn(text) for text in texts]
-        self._kinds = [_may_answer(text) for text in texts]
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
         for index, bag in enumerate(self._bags):
             for term in bag:
                 self._holding[term].append(index)
+
+    def lay_out(self) -> None:
+        """Make what `same` needs, which takes a moment; else the first to ask does."""
+        _ = self._said
 
     def rank(self, query: str, *, function_words: float = 0.0) -> list[int]:
         """The texts that share a term with `query`, best first; see `rank`."""
@@ -121,22 +132,33 @@ class Index:
         Alike is the share of terms in common, by weight. Words that change nothing are not counted
         (`So what's your name, please?`). A text that asks or denies otherwise is another one.
         """
-        mine, turn, kinds = sorted(_core(query)), _turn(query), _may_answer(query)
+        turn, kinds = _turn(query), _kinds(query)
+        mine = {term: self._weight(term, SAME_FUNCTION_WORDS) for term in sorted(_core(query))}
         shared: defaultdict[int, float] = defaultdict(float)
-        for term in mine:
+        for term, weight in mine.items():
             for index in self._holding.get(term, ()):
-                shared[index] += self._weight(term, SAME_FUNCTION_WORDS)
-        whole = self._weigh(mine)
-        alike = sorted(
-            (-weight / (whole + self._weigh(self._cores[index]) - weight), index)
-            for index, weight in shared.items()
-            if self._turns[index] == turn and self._kinds[index] & kinds
-        )
+                shared[index] += weight
+        whole = sum(mine.values())
+        alike = []
+        for index, weight in shared.items():
+            other = self._said[index]
+            share = weight / (whole + other.weight - weight)
+            if share >= least and other.turn == turn and other.kinds & kinds:
+                alike.append((-share, index))
+        alike.sort()
         least = max(least, SAME_NEAR * -alike[0][0]) if alike else 1
         return [index for share, index in alike if -share >= least]
 
-    def _weigh(self, wanted: Iterable[str]) -> float:
-        return sum(self._weight(term, SAME_FUNCTION_WORDS) for term in wanted)
+    @cached_property
+    def _said(self) -> list["_Said"]:
+        return [
+            _Said(
+                sum(self._weight(term, SAME_FUNCTION_WORDS) for term in sorted(_core(text))),
+                _turn(text),
+                _kinds(text),
+            )
+            for text in self._texts
+        ]
 
     def _weight(self, term: str, function_words: float) -> float:
         rarity = math.log(1 + len(self._bags) / max(len(self._holding.get(term, ())), 1))
@@ -183,6 +205,6 @@ def asks(text: str) -> bool:
     return text.rstrip().endswith(("?", "？")) or _WANTING.match(text) is not None
 
 
-def _may_answer(text: str) -> frozenset[bool]:
+def _kinds(text: str) -> frozenset[bool]:
     """Whether it asks, where it cannot be both: `You are a smith, aren't you?`"""
     return frozenset({True, False}) if _CLAIMING.match(text) else frozenset({asks(text)})
