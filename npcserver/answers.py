@@ -11,7 +11,11 @@ from npcserver.relevance import Index, asks
 from npcserver.sheets import Example
 
 _SENTENCE = re.compile(r"[^.!?;…。！？；]+[.!?;…。！？；]*")
-_COMMA = re.compile(r"[,，](?!\d)")
+_COMMA = re.compile(
+    r"[,，](?!\d)|\b(?:and|but|so) (?=(?:are|can|could|do|does|how|is|what|when|where|which|who|why"
+    r"|will|would)(?:s|re|'\w+)?\b)",
+    re.IGNORECASE,
+)
 _ABOUT_THEM = re.compile(
     r"\b(?:about|at|find|for|from|is|know|like|meet|of|see|the|to|with)\W*$"
     r"|\b(?:about|and|did|does|has|is|like|of|or|the|was) {3}\w"
