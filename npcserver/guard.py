@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 
 _DIRECTION = re.compile(r"\s*(?:\([^)]*\)|（[^）]*）|\[[^\]]*\]|\*[^*]*\*)")
+_CLOSED = re.compile(r"(?P<end>[.!?…。！？])?\s*[)）](?:\s*[:：])?")
+"""The end of a stage direction whose beginning was not said: here a sentence ends."""
 _OPENED = re.compile(r"[\[(（*]")
 
 
@@ -46,6 +48,7 @@ class Guard:
         # A reply is short, so looking at all of it again costs less than keeping track.
         spoken = _DIRECTION.sub("", text)
         spoken = _OPENED.split(spoken, maxsplit=1)[0].strip()
+        spoken = _CLOSED.sub(lambda found: found["end"] or ".", spoken)
         new = spoken[len(self._said) :]
         self._said = spoken
         return new

@@ -30,6 +30,8 @@ def said(text: str, size: int = 1) -> str:
         ("过来。阿远：好的", "过来。"),
         ("Ask Hessa", "Ask Hessa"),
         ("3 coppers: no more.", "3 coppers: no more."),
+        (" One cart): Two coppers.", "One cart. Two coppers."),
+        ("Out.) Now.", "Out. Now."),
     ],
 )
 def test_speech_ends_where_another_line_begins(text: str, expected: str, size: int) -> None:
