@@ -87,7 +87,11 @@ def sayings(line: str) -> list[str]:
 
 
 def questions(line: str) -> list[str]:
-    """The last questions in a line, of three words and more: one answered is better than none."""
+    """The last questions in a line, but for mere echoes: one answered is better than none."""
     parts = [part.strip() for part in _SENTENCE.findall(line)]
-    whole = [part for part in parts if len(part.split()) > 2 or not part.isascii()]
-    return list(filter(asks, whole))[-MOST_QUESTIONS:]
+    return [part for part in parts if asks(part) and not _is_echo(part)][-MOST_QUESTIONS:]
+
+
+def _is_echo(part: str) -> bool:
+    """`Soup?`, `A rope?`: two words at most, and no question by themselves."""
+    return part.isascii() and len(part.split()) < 3 and not asks(part.rstrip("?"))

@@ -29,12 +29,13 @@ LEAST_SHARE = 0.25
 """Of a query's weight, how much a text put alike must share: `How much is the fare?` and `How is
 the weather?` have words in common, and nothing else."""
 _FILLERS = frozenset(
-    """a am an and are do does did hello is just now oh please really so the then there to
-    well""".split()
+    """a alright am an and anyway are do does did haha hello is just lol now oh please really so the
+    then there to um well""".split()
 )
 _ASKING = frozenset("who what when where why how which".split())
 _WANTING = re.compile(
-    r"\W*(?:(?:and|but|hey|hi|ok|okay|oh|please|so|then|um|well)\W+)*"
+    r"\W*(?:(?:alright|also|and|anyway|but|fine|ha|haha|hey|hi|lol|no|ok|okay|oh|please|right|so|sorry"
+    r"|then|um|wait|well|yeah|yes)\W+)*"
     r"(?:who|what|when|where|why|how|which|can|could|do|does|did|is|are|am|was|were|will|would|shall"
     r"|should|may|might|have|has|had|got|any|explain|say|show|sing|tell)(?:s|re|t|nt|'\w+)?\b"
     r"|.*[吗呢么谁哪几啥]",

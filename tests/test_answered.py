@@ -60,6 +60,8 @@ def test_a_line_that_was_answered_is_answered_so_again() -> None:
         "I'm new here. Can you row to the far shore tonight?",
         "can you row to the far shore tonight? i can pay",
         "All right, can you row to the far shore tonight",
+        "Can you row to the far shore tonight? And why is it so cold in the nights here",
+        "lol anyway can you row to the far shore tonight",
         "hey ada who are you and can you row to the far shore tonight",
     ],
 )
