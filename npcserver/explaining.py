@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from npcserver import knowledge
+from npcserver.engines.base import Role
 from npcserver.journal import Entry
 from npcserver.library import LoadedScene
 from npcserver.memory import Recalled
@@ -33,7 +34,7 @@ SHOWN_MOVES = 8
 class Block(BaseModel):
     """A block of the prompt."""
 
-    role: str
+    role: Role
     text: str
 
 
@@ -54,6 +55,13 @@ class Standing(BaseModel):
     moves: list[str] = []
 
 
+class Said(BaseModel):
+    """A piece of what was said, and how likely the model found it after all before it."""
+
+    text: str
+    probability: float
+
+
 class Explanation(BaseModel):
     """All that a turn hung on.
 
@@ -71,6 +79,8 @@ class Explanation(BaseModel):
         beside: what stood beside the line besides: lore, and what they wanted in a beat.
         authored: the id of the writer's line that was said, where it was one.
         emotions, actions: the probabilities decided on; an action not done is `none`.
+        surprise: the pieces of `text` and how likely the model of now finds each; None where it is
+            a writer's, or the engine cannot tell.
     """
 
     turn_id: str
@@ -97,6 +107,7 @@ class Explanation(BaseModel):
     action: str = "none"
     actions: dict[str, float] = {}
     first_word_ms: int | None = None
+    surprise: list[Said] | None = None
 
 
 @dataclass

@@ -1,11 +1,14 @@
 """Why a turn came out so: found again in the journal, and the very prompt that was sent."""
 
 import asyncio
+import math
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 
 from npcserver import tokens
 from npcserver.engines.base import Piece, Prompt, Sampling
@@ -14,6 +17,7 @@ from npcserver.explaining import explain
 from npcserver.floor import Rules
 from npcserver.journal import Store
 from npcserver.protocol import TurnStarted
+from npcserver.surprise import surprise
 from tests.clock import run
 from tests.server import client, serving
 from tests.stage import QUAY, Player, directed, live
@@ -168,6 +172,40 @@ def test_a_turn_whose_line_has_no_id_is_explained_by_its_own_line() -> None:
     run(main)
 
 
+class Surprised(ScriptedEngine):
+    """Halves every piece's odds."""
+
+    asked: tuple[Prompt, str]
+
+    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+        self.asked = prompt, text
+        pieces = re.findall(r"\s*\S+", text)
+        return [(piece, math.log(0.5**number)) for number, piece in enumerate(pieces, 1)]
+
+
+def test_the_pieces_of_what_was_said_are_told_with_their_odds() -> None:
+    async def main() -> None:
+        store, engine = Store(":memory:"), Surprised({"quay": QUAY})
+        async with live(store, engine) as scene:
+            kit = await Player(scene, "kit", host=True).join()
+            await kit.say("Ring the bell.", to=["ada"])
+            await kit.until("turn.done")
+        told = explain(QUAY, store.entries("quay", "main"), "t1", 1200, 0)
+        assert told is not None
+        pieces = await surprise(engine, QUAY, told)
+        assert pieces is not None
+        assert [piece.text for piece in pieces] == ["Cover", " your", " ears."]
+        assert [piece.probability for piece in pieces] == pytest.approx([0.5, 0.25, 0.125])
+        assert "".join(piece.text for piece in pieces) == told.text
+        prompt, text = engine.asked
+        assert (prompt.opening, text) == (told.opening, " Cover your ears.")
+        assert [m.text for m in prompt.messages] == [block.text for block in told.prompt]
+        assert await surprise(ScriptedEngine({"quay": QUAY}), QUAY, told) is None
+        assert await surprise(engine, QUAY, told.model_copy(update={"authored": "bell"})) is None
+
+    run(main)
+
+
 def test_admins_alone_are_told(tmp_path: Path) -> None:
     def token(role: str) -> dict[str, str]:
         signed = tokens.issue(SECRET, player="kit", role=role, scene="*", hours=1)
@@ -185,7 +223,8 @@ def test_admins_alone_are_told(tmp_path: Path) -> None:
         assert httpx.get(url, params=asked).status_code == 401
         assert httpx.get(url, params=asked, headers=token("player")).status_code == 403
         admin = token("admin")
-        assert httpx.get(url, params=asked, headers=admin).json()["line"] == "Hello."
+        explained = httpx.get(url, params=asked, headers=admin).json()
+        assert (explained["line"], explained["surprise"]) == ("Hello.", None)
         for params, code in (({"scene": "moon"}, "no_such_scene"), (asked, "no_such_turn")):
             answer = httpx.get(url.replace("t1", "t7"), params=params, headers=admin)
             assert answer.status_code == 404

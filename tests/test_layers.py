@@ -52,6 +52,7 @@ NPCSERVER = [
     ],
     [
         "access",
+        "engines.surprising",
         "memories",
         "journal_writer",
         "engines.convert",
@@ -68,7 +69,7 @@ NPCSERVER = [
     ["window"],
     ["prompt"],
     ["explaining", "authored"],
-    ["director", "turn", "casting", "waiting", "engines.forcing", "engines.replying"],
+    ["director", "turn", "casting", "surprise", "waiting", "engines.forcing", "engines.replying"],
     ["drafts", "telling", "engines.probing"],
     ["floor"],
     ["hosting", "initiative"],

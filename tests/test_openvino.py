@@ -16,6 +16,7 @@ import pytest
 from npcserver import models
 from npcserver.engines import host
 from npcserver.engines.base import Message, Prompt, Sampling
+from npcserver.engines.echo import Echo
 from npcserver.engines.host import HostedEngine
 from npcserver.engines.openvino import PROPERTIES
 from npcserver.engines.options import OptionTree
@@ -179,6 +180,35 @@ def test_conversations_that_begin_alike_do_not_read_each_other(running: Running)
                 ids = prompt_ids(each, TEMPLATES["script"], tokens)
                 true = decide(ids, [tokens.encode(word) for word in WORDS])
                 assert got.probabilities == pytest.approx(true, abs=0.06)
+
+    running.runner.run(main())
+
+
+def test_a_given_text_is_scored_as_it_is_decided(running: Running) -> None:
+    """Though all of it is in the cache, since it was just said."""
+    folder = models.resolve("embedded")
+    tokens = Tokens(genai.Tokenizer(folder))
+    shown = "Kit: You thief!\nAda (looking angry): Out!\n\n" * 3
+    asked = Prompt((Message("user", shown + "Kit: You thief!"),), "Ada (looking")
+    ends = [" angry): Out with you, and close the door!", " sad): Why 茶 🍵?"]
+
+    async def main() -> None:
+        chances = []
+        for end in ends:
+            await running.engine.warm(asked.then(end))
+            scores = await running.engine.score(asked, end)
+            assert scores is not None
+            assert "".join(piece for piece, _ in scores) == end
+            assert len(scores) > 5
+            ids = [*prompt_ids(asked, TEMPLATES["script"], tokens), *tokens.encode(end)]
+            true = Echo(folder, PROPERTIES).scores(ids)[-len(tokens.encode(end)) :]
+            assert sum(log for _, log in scores) == pytest.approx(sum(true), abs=0.5)
+            chances.append(math.exp(scores[0][1]))
+        # The two part at the first token, and are each other's only alternative.
+        decided = (await running.engine.decide(asked, ends)).probabilities
+        held = [chance / sum(chances) for chance in chances]
+        assert decided == pytest.approx(held, abs=0.03)
+        assert await running.engine.score(asked, "") == []
 
     running.runner.run(main())
 

@@ -22,6 +22,7 @@ from npcserver.journal import JournalError
 from npcserver.library import LoadedScene
 from npcserver.protocol import is_id
 from npcserver.served import Served
+from npcserver.surprise import surprise
 
 Name = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -86,6 +87,7 @@ def router(served: Served, scenes: Mapping[str, LoadedScene], settings: Settings
         if found is None:
             where = f"{scene}/{instance[:40]}"
             raise ApiError(404, "no_such_turn", f"{where} has no turn {turn_id[:40]!r}")
+        found.surprise = await surprise(served.engine, scenes[scene], found)
         return found
 
     @routes.delete("/v1/admin/players/{player}")

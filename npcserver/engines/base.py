@@ -142,6 +142,12 @@ class Engine(Protocol):
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
         """Score each option as the very next text after `prompt`; options must be distinct."""
 
+    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+        """The pieces of `text` and the log-probability of each, after `prompt` and those before it.
+
+        A piece is whole code points. None where the engine cannot tell.
+        """
+
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now, so that what extends it later starts from the cache."""
 

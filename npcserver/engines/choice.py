@@ -176,6 +176,10 @@ class TwoEngines:
         """Score each option as the very next text after `prompt`."""
         return await self._of(prompt).decide(prompt, options)
 
+    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+        """The pieces of `text` and the log-probability of each; None where it cannot tell."""
+        return await self._of(prompt).score(prompt, text)
+
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now."""
         await self._of(prompt).warm(prompt)

@@ -75,24 +75,8 @@ class Deciding:
             temperature=EVEN,
             num_return_sequences=self._left,
             rng_seed=SEED + self._rounds,
-            **self._held(tokens),
+            **held(self._worker.tokens, tokens),
         )
-
-    def _held(self, tokens: Collection[int]) -> dict[str, Any]:
-        """What lets a request draw one of these tokens, and as few others as can be said.
-
-        A grammar allows every token that one of their texts begins with; those are forbidden, as
-        end tokens are before the least length. Where a token is a part of a character, which no
-        grammar can say, all others are.
-        """
-        known = self._worker.tokens
-        try:
-            texts = [json.dumps(known.written[t].decode(), ensure_ascii=False) for t in tokens]
-        except UnicodeDecodeError:
-            return {"stop_token_ids": known.written.keys() - set(tokens)}
-        grammar = genai.StructuredOutputConfig(grammar=f"root ::= {' | '.join(texts)}")
-        shorter = set().union(*(known.beginnings(token) for token in tokens)) - set(tokens)
-        return {"structured_output_config": grammar, "stop_token_ids": shorter}
 
     def poll(self) -> Iterator[Event]:
         """Go on, or answer."""
@@ -121,6 +105,22 @@ class Deciding:
         """Free the slots."""
         if self._handle is not None:
             self._handle.cancel()
+
+
+def held(known: Tokens, tokens: Collection[int]) -> dict[str, Any]:
+    """What lets a request draw one of these tokens, and as few others as can be said.
+
+    A grammar allows every token that one of their texts begins with; those are forbidden, as end
+    tokens are before the least length. Where a token is a part of a character, which no grammar
+    can say, all others are.
+    """
+    try:
+        texts = [json.dumps(known.written[t].decode(), ensure_ascii=False) for t in tokens]
+    except UnicodeDecodeError:
+        return {"stop_token_ids": known.written.keys() - set(tokens)}
+    grammar = genai.StructuredOutputConfig(grammar=f"root ::= {' | '.join(texts)}")
+    shorter = set().union(*(known.beginnings(token) for token in tokens)) - set(tokens)
+    return {"structured_output_config": grammar, "stop_token_ids": shorter}
 
 
 def outputs(handle: Any) -> Iterator[Any]:

@@ -164,6 +164,12 @@ class HostedEngine:
             event = await _answer(answers)
             return Decision(tuple(event["probabilities"]), Usage(**event["usage"]))
 
+    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+        """The pieces of `text` and the log-probability of each; None where it cannot tell."""
+        async with self._asked("score", prompt, text=text) as answers:
+            scores = (await _answer(answers))["scores"]
+            return None if scores is None else [(piece, log) for piece, log in scores]
+
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now."""
         async with self._asked("warm", prompt) as answers:

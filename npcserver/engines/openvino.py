@@ -23,6 +23,7 @@ from npcserver.engines.chat import of_openvino
 from npcserver.engines.deciding import Deciding, outputs
 from npcserver.engines.render import asked_ids, template
 from npcserver.engines.speech import Speech
+from npcserver.engines.surprising import Surprising
 from npcserver.engines.vocabulary import Ids, Tokens
 from npcserver.engines.worker import Command, Event, run
 
@@ -83,7 +84,7 @@ class Warming:
         self.handle.cancel()
 
 
-Job = Generation | Warming | Deciding
+Job = Generation | Warming | Deciding | Surprising
 
 
 class OpenVinoWorker:
@@ -141,6 +142,8 @@ class OpenVinoWorker:
                     self._jobs[job] = self._generate(job, command)
                 case "decide":
                     self._jobs[job] = self._decide(job, command)
+                case "score":
+                    self._jobs[job] = self._score(job, command)
                 case "warm":
                     ids = self._prompt(command, room=1)
                     self.usage(ids)
@@ -185,6 +188,10 @@ class OpenVinoWorker:
         ids = self._prompt(command, room=max(map(len, options)))
         return Deciding(job, self, ids, options)
 
+    def _score(self, job: int, command: Command) -> Surprising:
+        text = self.tokens.encode(command["text"])
+        return Surprising(job, self, self._prompt(command, room=len(text)), text)
+
     def _prompt(self, command: Command, room: int) -> Ids:
         return asked_ids(command, room, self._context, self._template, self.tokens)
 
@@ -195,7 +202,7 @@ class OpenVinoWorker:
         events: list[Event] = []
         for job in list(self._jobs.values()):
             events += (got := list(job.poll()))
-            if got and got[-1].keys() & {"finish", "done", "probabilities", "error"}:
+            if got and got[-1].keys() & {"finish", "done", "probabilities", "scores", "error"}:
                 del self._jobs[job.id]
         return events
 

@@ -79,6 +79,11 @@ class SwappableEngine:
         with self._held() as engine:
             return await engine.decide(prompt, options)
 
+    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+        """The pieces of `text` and the log-probability of each; None where it cannot tell."""
+        with self._held() as engine:
+            return await engine.score(prompt, text)
+
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now."""
         with self._held() as engine:

@@ -118,6 +118,8 @@ class TorchWorker:
                     options = [self._tokens.encode(option) for option in command["options"]]
                     ids = self._prompt(command, room=max(map(len, options)))
                     self._scored[job] = Scoring(job, self._scorer, ids, options)
+                case "score":  # the scorer keeps no log-probabilities along a text
+                    yield {"id": job, "scores": None}
                 case "warm":
                     ids = self._prompt(command, room=1)
                     self._usage(ids)

@@ -7,6 +7,8 @@ import { html } from "./dom.js";
 import { t } from "./i18n.js";
 
 const MEASURES = ["trust", "familiarity", "debt"];
+/** One in ten to the power of this is marked the strongest. */
+const UNHEARD_OF = 4;
 
 export class Inspector {
   /** @param {HTMLDialogElement} dialog */
@@ -42,6 +44,7 @@ function panel(told) {
     ...(told.authored ? part("why.authored", [html("p", { text: told.authored })]) : []),
     ...part("why.asked", [html("p", { text: told.line })]),
     ...part("why.speaker", told.because ? [html("p", { text: t(`because.${told.because}`) }), ...bars(told.odds)] : []),
+    ...part("why.surprise", told.surprise ? surprise(told.surprise) : []),
     ...part("why.feeling", bars(told.emotions)),
     ...part("why.doing", bars(told.actions)),
     ...part("why.recalled", recalled.map((text) => html("p", { text }))),
@@ -52,6 +55,18 @@ function panel(told) {
     ...part("why.beats", told.beats.length ? [list(told.beats)] : []),
     ...part("why.prompt", [html("pre", { text: [...told.prompt.map(({ text }) => text), told.opening].join("\n\n") })]),
   ];
+}
+
+/** What was said, the stronger marked the less likely, and in words what was least likely. */
+function surprise(pieces) {
+  const marks = pieces.map(({ text, probability }) => {
+    const mark = html("span", { class: "piece", text, title: probability.toPrecision(2) });
+    mark.style.setProperty("--surprise", String(Math.min(1, -Math.log10(probability) / UNHEARD_OF)));
+    return mark;
+  });
+  const least = pieces.reduce((one, other) => (other.probability < one.probability ? other : one));
+  const legend = t("why.marked", { piece: least.text.trim(), chance: least.probability.toPrecision(2) });
+  return [html("p", { class: "pieces" }, ...marks), html("p", {}, html("small", { text: legend }))];
 }
 
 /** A memory, and what brought it up. */
