@@ -25,7 +25,7 @@ async def surprise(engine: Engine, loaded: LoadedScene, told: Explanation) -> li
     if not _improvised(told, builder) or not engine.status().ready:
         return None
     blocks = tuple(Message(block.role, block.text) for block in told.prompt)
-    prompt = Prompt(blocks, told.opening, loaded.scene.id, told.npc)
+    prompt = Prompt(blocks, told.opening, loaded.id, told.npc)
     try:
         async with asyncio.timeout(SECONDS):
             scores = await engine.score(prompt, builder.said(told.text))

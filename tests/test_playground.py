@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.server import serving
 
@@ -182,6 +182,26 @@ def test_a_reply_is_liked_and_the_like_taken_back(
     expect(page.locator("#log .thumb").first).to_have_attribute("aria-pressed", "false")
     rated = [json.loads(frame) for frame in sent if "turn.rate" in str(frame)]
     assert [message["rating"] for message in rated] == ["good", "none"]
+    assert faults == []
+
+
+def test_what_was_unlikely_is_marked(browser: Browser, address: str, faults: list[str]) -> None:
+    def surprised(route: Route) -> None:
+        said = [("Cover", 0.9), (" your", 0.5), (" ears.", 0.0012)]
+        pieces = [{"text": text, "probability": chance} for text, chance in said]
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "surprise": pieces})
+
+    page = enter(browser, address, faults, "kim", "surprise")
+    page.route("**/v1/admin/turns/**", surprised)
+    say(page, "Ring the bell, Ada.")
+    page.locator("#log .why").first.click()
+    pieces = page.locator("#inspector .piece")
+    expect(page.locator("#inspector .pieces")).to_have_text("Cover your ears.")
+    expect(pieces.last).to_have_attribute("title", "0.0012")
+    expect(page.locator("#inspector")).to_contain_text("Least likely: “ears.”, 0.0012.")
+    paints = [each.evaluate("e => getComputedStyle(e).backgroundColor") for each in pieces.all()]
+    assert len(set(paints)) == 3
     assert faults == []
 
 
