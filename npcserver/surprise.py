@@ -6,7 +6,7 @@ Asked anew of the engine that is served now, like the prompt is built anew: noth
 import asyncio
 import math
 
-from npcserver.engines.base import Engine, Message, Prompt
+from npcserver.engines.base import Engine, Message, Prompt, score
 from npcserver.errors import EngineError
 from npcserver.explaining import Explanation, Said
 from npcserver.library import LoadedScene
@@ -28,7 +28,7 @@ async def surprise(engine: Engine, loaded: LoadedScene, told: Explanation) -> li
     prompt = Prompt(blocks, told.opening, loaded.id, told.npc)
     try:
         async with asyncio.timeout(SECONDS):
-            scores = await engine.score(prompt, builder.said(told.text))
+            scores = await score(engine, prompt, builder.said(told.text))
     except (EngineError, TimeoutError):
         return None
     return _said(scores, told.text) if scores else None

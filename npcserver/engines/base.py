@@ -6,7 +6,7 @@ computes lives in a process of its own (see host.py), so that no caller's event 
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 
@@ -142,12 +142,6 @@ class Engine(Protocol):
     async def decide(self, prompt: Prompt, options: Sequence[str]) -> Decision:
         """Score each option as the very next text after `prompt`; options must be distinct."""
 
-    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
-        """The pieces of `text` and the log-probability of each, after `prompt` and those before it.
-
-        A piece is whole code points. None where the engine cannot tell.
-        """
-
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now, so that what extends it later starts from the cache."""
 
@@ -156,3 +150,19 @@ class Engine(Protocol):
 
     def status(self) -> EngineStatus:
         """What it is doing now; never waits."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """An engine that may tell how likely a given text was."""
+
+    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+        """The pieces of `text` and the log-probability of each, after `prompt` and those before it.
+
+        A piece is whole code points. None where the engine cannot tell.
+        """
+
+
+async def score(engine: Engine, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
+    """What the engine's `score` tells; None where it has none."""
+    return await engine.score(prompt, text) if isinstance(engine, Scorer) else None

@@ -8,7 +8,7 @@ from typing import Any
 from npcserver import models
 from npcserver.config import DEFAULT_MODEL, MAX_HISTORY, Settings
 from npcserver.engines import host, sources
-from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling
+from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling, score
 from npcserver.engines.remote import RemoteEngine
 from npcserver.engines.scripted import ScriptedEngine
 from npcserver.errors import ModelError
@@ -178,7 +178,7 @@ class TwoEngines:
 
     async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
         """The pieces of `text` and the log-probability of each; None where it cannot tell."""
-        return await self._of(prompt).score(prompt, text)
+        return await score(self._of(prompt), prompt, text)
 
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now."""

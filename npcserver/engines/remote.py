@@ -127,10 +127,6 @@ class RemoteEngine:
         with self._counted():
             return await decided(self._way, prompt, options)
 
-    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
-        """None: not every server echoes, and none is asked for it."""
-        return None
-
     async def warm(self, prompt: Prompt) -> None:
         """Let a server compute `prompt`; another one may get what comes later."""
         with self._counted() as talk:

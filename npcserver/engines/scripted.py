@@ -60,10 +60,6 @@ class ScriptedEngine:
         chances = tuple(SURE if option == best else other for option in options)
         return Decision(chances, Usage(_tokens(prompt)))
 
-    async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
-        """None: a script is not surprised."""
-        return None
-
     async def warm(self, prompt: Prompt) -> None:
         """Nothing to compute."""
 

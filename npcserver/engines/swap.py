@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
-from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling
+from npcserver.engines.base import Decision, Engine, EngineStatus, Piece, Prompt, Sampling, score
 from npcserver.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class SwappableEngine:
     async def score(self, prompt: Prompt, text: str) -> list[tuple[str, float]] | None:
         """The pieces of `text` and the log-probability of each; None where it cannot tell."""
         with self._held() as engine:
-            return await engine.score(prompt, text)
+            return await score(engine, prompt, text)
 
     async def warm(self, prompt: Prompt) -> None:
         """Compute `prompt` now."""
