@@ -5,6 +5,7 @@ quoted. Knows nothing of scenes, prompts or engines.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 QUOTED = 2
@@ -108,7 +109,9 @@ def summary(character: str, known: Acquaintance, language: str) -> str:
     return " ".join(told)
 
 
-def _in_chinese(character: str, known: Acquaintance, quoted) -> str:  # type: ignore[no-untyped-def]
+def _in_chinese(
+    character: str, known: Acquaintance, quoted: Callable[[tuple[str, ...], str], str]
+) -> str:
     told = [f"{character}记得{known.name}：来过{known.visits}次，说过{known.lines}句话。"]
     if known.did:
         told.append(f"{known.name}做过：{quoted(known.did, '；')}。")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
+from npcserver.plot import Line
 from npcserver.relevance import Index, asks
 from npcserver.sheets import Example
 
@@ -37,16 +38,17 @@ FUNCTION_WORDS = 0.2
 
 
 class Answers:
-    """A character's examples, to be looked up."""
+    """A character's examples and the lines of their story, to be looked up."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, examples: Sequence[Example], lines: Sequence[Line] = ()) -> None:
         """Args: examples: those of the sheet first."""
         self.examples = examples
+        self._wordings = [(words, line) for line in lines for words in line.asked]
 
     def lay_out(self) -> None:
         """Make what looks them up, which takes a moment; else the first to look does."""
         self._asked.lay_out()
-        _ = self._whole
+        _ = self._whole, self._all
 
     @cached_property
     def _asked(self) -> Index:
@@ -55,6 +57,22 @@ class Answers:
     @cached_property
     def _whole(self) -> Index:
         return Index([f"{example.line} {example.reply}" for example in self.examples])
+
+    @cached_property
+    def _all(self) -> Index:
+        """The wordings that ask for the story's lines, then the examples'."""
+        wordings = (words for words, _ in self._wordings)
+        return Index([*wordings, *(example.line for example in self.examples)])
+
+    def lines(self, text: str) -> list[Line]:
+        """The story's lines asked for in words more like a text than any example's, best first."""
+        found: dict[str, Line] = {}
+        for index in self._all.rank(text, function_words=FUNCTION_WORDS):
+            if index >= len(self._wordings):
+                break
+            line = self._wordings[index][1]
+            found.setdefault(line.id, line)
+        return list(found.values())
 
     def like(self, line: str) -> list[Example]:
         """Those that fit a line, best first: those put alike, then those about the same."""

@@ -7,7 +7,6 @@ hears a line twice. The model's scores choose among what fits (turn.py). Does no
 import hashlib
 
 from npcserver import knowledge, relevance
-from npcserver.answers import FUNCTION_WORDS
 from npcserver.plot import EXAMPLE, Line
 from npcserver.prompt import SHOWN_EXAMPLES, Deed, PromptBuilder
 from npcserver.sheets import Example
@@ -24,26 +23,15 @@ def fitting(builder: PromptBuilder, state: SceneState, number: int, asker: str) 
     A line fits that is asked for in words more like the player's than those of any example. Lines
     that are `always` said come before all others.
     """
-    asked = next((past for past in state.happenings if past.number == number), None)
-    body = state.bodies.get(asker)
+    asked, body = state.happening(number), state.bodies.get(asker)
     if asked is None or body is None or body.npc:
         return []
     at = knowledge.situation(state, builder.npc, number, asker)
     possible = [line for line in builder.character.lines if _may_say(builder, state, line, at)]
     if not possible:
         return []
-    wordings = [(words, line) for line in possible for words in line.asked]
-    examples = [example.line for example in builder.answers.examples]
     about = builder.about(asked.text) if asked.spoken else ""
-    ranked = relevance.rank(
-        about, [*(words for words, _ in wordings), *examples], function_words=FUNCTION_WORDS
-    )
-    fits: list[Line] = []
-    for index in ranked:
-        if index >= len(wordings):
-            break
-        if (line := wordings[index][1]) not in fits:
-            fits.append(line)
+    fits = [line for line in builder.answers.lines(about) if line in possible]
     fits += [line for line in possible if not line.asked]
     return sorted(fits, key=lambda line: not line.always)[:MOST_WEIGHED]
 
@@ -57,8 +45,10 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
     asked, body = state.happening(number), state.bodies.get(asker)
     if asked is None or not asked.spoken or body is None or body.npc:
         return None
-    changed = _changed(builder, state)
-    deeds = builder.deeds(state, asker)
+    written = builder.answered(asked.text)
+    if not written:
+        return None
+    changed, deeds = _changed(builder, state), builder.deeds(state, asker)
 
     def fits(line: Line) -> bool:
         return (
@@ -67,7 +57,7 @@ def answered(builder: PromptBuilder, state: SceneState, number: int, asker: str)
             and _can_do(line, state, deeds, asker)
         )
 
-    return next(filter(fits, map(_as_line, builder.answered(asked.text))), None)
+    return next(filter(fits, map(_as_line, written)), None)
 
 
 def _changed(builder: PromptBuilder, state: SceneState) -> frozenset[str]:
@@ -108,8 +98,8 @@ def stand_in(builder: PromptBuilder, state: SceneState, number: int) -> str:
     side has been read before.
     """
     examples = builder.answers.examples
-    text = next((past.text for past in state.happenings if past.number == number), "")
-    recalled = builder.examples(text)
+    asked = state.happening(number)
+    recalled = builder.examples(asked.text if asked else "")
     shown = [*examples[:SHOWN_EXAMPLES], *recalled[:1]]
     hidden = [example for example in (*recalled, *examples) if example not in shown]
     return (hidden or examples)[0].reply

@@ -18,14 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import jsonschema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from npcserver.fields import Id
-from npcserver.sheets import Character, Example, Scene, target_ids
+from npcserver.sheets import Character, Example, Scene, deed_faults
 
-STRANGER = {"en": "Stranger", "zh": "来客"}
-"""Who speaks to the character where a dialogue names nobody."""
 Words = Annotated[str, Field(min_length=1, max_length=4000)]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 
@@ -158,11 +155,11 @@ def _wrong(dialogue: Dialogue, scene: Scene, characters: Mapping[str, Character]
     if dialogue.player == characters[npc].name:
         yield f"player: {dialogue.player} is the character; name somebody else"
     for number, line in enumerate(dialogue.turns):
-        for wrong in _wrong_line(line, scene, characters[npc], npc):
+        for wrong in _wrong_line(line, scene, characters[npc]):
             yield f"turns.{number}: {wrong}"
 
 
-def _wrong_line(line: Line, scene: Scene, sheet: Character, npc: str) -> Iterator[str]:
+def _wrong_line(line: Line, scene: Scene, sheet: Character) -> Iterator[str]:
     if sum(text is not None for text in (line.says, line.happens, line.reply)) != 1:
         yield "has exactly one of says, happens and reply"
         return
@@ -176,21 +173,5 @@ def _wrong_line(line: Line, scene: Scene, sheet: Character, npc: str) -> Iterato
         return
     if line.emotion not in scene.emotions:
         yield f"emotion: one of {', '.join(scene.emotions)} is wanted"
-    if line.action is not None:
-        yield from _wrong_action(line, line.action, scene, sheet, npc)
-    elif line.target is not None or line.args:
-        yield "action: is missing; a target or args belong to an action"
-
-
-def _wrong_action(line: Line, name: str, scene: Scene, sheet: Character, npc: str) -> Iterator[str]:
-    if name not in sheet.actions:
-        yield f"action: {npc} can do {', '.join(sheet.actions) or 'nothing'}"
-        return
-    action = scene.actions[name]
-    if action.target in ("none", "player"):
-        if line.target is not None:
-            yield f"target: a target of kind {action.target} is not written"
-    elif line.target not in target_ids(action, scene):
-        yield f"target: is not a declared {action.target} for this action"
-    for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(line.args):
-        yield f"args: {error.message}"
+    for where, wrong in deed_faults(line, sheet, scene):
+        yield f"{where}: {wrong}"

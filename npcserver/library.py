@@ -21,8 +21,7 @@ from npcserver.documents import Document, validate
 from npcserver.documents import known as _known
 from npcserver.errors import SceneError
 from npcserver.lorebook import Lorebook
-from npcserver.plot import Line
-from npcserver.sheets import Action, Character, Example, Scene, argument_options, target_ids
+from npcserver.sheets import Action, Character, Deed, Example, Scene, argument_options, deed_faults
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class LoadedScene:
     def answers(self) -> Mapping[str, Answers]:
         """Everything that may be recalled for a line said to a character, the sheet's first."""
         return {
-            npc: Answers([*sheet.examples, *self.beginnings.get(npc, ())])
+            npc: Answers([*sheet.examples, *self.beginnings.get(npc, ())], sheet.lines)
             for npc, sheet in self.characters.items()
         }
 
@@ -254,34 +253,17 @@ def _check_character(document: Document, character: Character, scene: Scene) -> 
         for text, key in ((example.line, "line"), (example.reply, "reply")):
             if "\n" in text.strip():
                 document.fault((*where, key), "is one line; remove the line breaks")
-        if example.action is not None:
-            _check_example_action(document, where, example, character, scene)
-        elif example.target is not None or example.args:
-            document.fault((*where, "action"), "is missing; a target or args belong to an action")
+        _check_deed(document, where, example, character, scene)
     for index, line in enumerate(character.lines):
-        if line.action is not None:
-            _check_example_action(document, ("lines", index), line, character, scene)
+        _check_deed(document, ("lines", index), line, character, scene)
 
 
-def _check_example_action(
+def _check_deed(
     document: Document,
     where: tuple[str | int, ...],
-    example: Example | Line,
+    deed: Deed,
     character: Character,
     scene: Scene,
 ) -> None:
-    assert example.action is not None
-    if example.action not in character.actions:
-        allowed = ", ".join(character.actions) or "none"
-        document.fault((*where, "action"), f"not one of the character's actions ({allowed})")
-        return
-    action = scene.actions.get(example.action)
-    if action is None:
-        return
-    if action.target in ("none", "player"):
-        if example.target is not None:
-            document.fault((*where, "target"), f"a target of kind {action.target} is not written")
-    elif example.target not in target_ids(action, scene):
-        document.fault((*where, "target"), f"is not a declared {action.target} for this action")
-    for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(example.args):
-        document.fault((*where, "args"), error.message)
+    for field_name, advice in deed_faults(deed, character, scene):
+        document.fault((*where, field_name), advice)

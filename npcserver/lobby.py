@@ -184,36 +184,25 @@ class Lobby:
             Closed: no such scene, or too many live instances.
         """
         async with self._alone(scene_id, instance):
-            return await self._enter(scene_id, instance, player, resume, host, evict)
-
-    async def _enter(
-        self,
-        scene_id: str,
-        instance: str,
-        player: PlayerInfo,
-        resume: Resume | None,
-        host: bool,
-        evict: Evict,
-    ) -> tuple[Session, LiveScene, int]:
-        scene = await self._scene(scene_id, instance)
-        key = (scene_id, instance, player.id)
-        seat = self._seats.get(key)
-        if seat is not None:
-            self._unseat(seat)
-        # A resumed session does not join again, so its player must stand there still.
-        there = player.id in scene.state.bodies
-        if seat and resume and there and _can_resume(seat, resume):
-            seat.evict = evict
-            seat.session.rewind(resume.after_seq, self._started(seat.session, resumed=True))
-            return seat.session, scene, resume.after_seq
-        session = Session(
-            player, scene_id, instance, self.settings.resume_messages, self._bucket(player.id)
-        )
-        if resume is not None:
-            await self._recall_acts(session, resume.session_id)
-        self._seats[key] = _Seat(session, scene, evict)
-        await self._welcome(session, scene, host)
-        return session, scene, 0
+            scene = await self._scene(scene_id, instance)
+            key = (scene_id, instance, player.id)
+            seat = self._seats.get(key)
+            if seat is not None:
+                self._unseat(seat)
+            # A resumed session does not join again, so its player must stand there still.
+            there = player.id in scene.state.bodies
+            if seat and resume and there and _can_resume(seat, resume):
+                seat.evict = evict
+                seat.session.rewind(resume.after_seq, self._started(seat.session, resumed=True))
+                return seat.session, scene, resume.after_seq
+            session = Session(
+                player, scene_id, instance, self.settings.resume_messages, self._bucket(player.id)
+            )
+            if resume is not None:
+                await self._recall_acts(session, resume.session_id)
+            self._seats[key] = _Seat(session, scene, evict)
+            await self._welcome(session, scene, host)
+            return session, scene, 0
 
     async def _welcome(self, session: Session, scene: LiveScene, host: bool) -> None:
         sender = Sender(session.player.id, session.id, host)

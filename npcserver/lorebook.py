@@ -38,6 +38,12 @@ class _Lenient(BaseModel):
     # Books come from elsewhere: what is not ours is left alone.
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls(cls, data: Any) -> Any:
+        """A null means that nothing is said, as in cards."""
+        return _without_nulls(data)
+
 
 class Entry(_Lenient):
     """Something to be told when it comes up."""
@@ -67,12 +73,6 @@ class Entry(_Lenient):
     name: str | None = None
     """For people; never in a prompt."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _nulls(cls, data: Any) -> Any:
-        """A null means that nothing is said, as in cards."""
-        return _without_nulls(data)
-
     @model_validator(mode="after")
     def _safe(self) -> "Entry":
         for key in (*self.keys, *self.secondary_keys) if self.use_regex else ():
@@ -94,12 +94,6 @@ class Lorebook(_Lenient):
     """Whether what is told is searched for keys as well."""
     name: str | None = None
     """For people; never in a prompt."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nulls(cls, data: Any) -> Any:
-        """A null means that nothing is said, as in cards."""
-        return _without_nulls(data)
 
     @model_validator(mode="after")
     def _laid_out(self) -> "Lorebook":

@@ -154,8 +154,7 @@ class SessionStart(ClientMessage):
 
 
 class PlayerSay(ClientMessage):
-    """A line the player says. `looking_at` is whom the avatar looks at meanwhile: a line that names
-    nobody is for them."""
+    """A line the player says; one that names nobody is for whom the avatar is `looking_at`."""
 
     type: Literal["player.say"]
     text: Line

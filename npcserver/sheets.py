@@ -3,8 +3,10 @@
 Knows nothing of files or YAML (library.py does), nor of live scenes.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Protocol
 
+import jsonschema
 from pydantic import BaseModel, ConfigDict, Field
 
 from npcserver.fields import Face, Flag, Id, Number, Position, Short, Text
@@ -294,3 +296,41 @@ def target_ids(action: Action, scene: Scene) -> list[str]:
         "npc": [member.character for member in scene.cast],
     }
     return action.targets or every.get(action.target, [])
+
+
+class Deed(Protocol):
+    """What goes along with a written reply."""
+
+    @property
+    def action(self) -> str | None:
+        """One of the scene's actions."""
+
+    @property
+    def target(self) -> str | None:
+        """Whom or what it is done to."""
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The action's arguments."""
+
+
+def deed_faults(deed: Deed, sheet: Character, scene: Scene) -> Iterator[tuple[str, str]]:
+    """What is wrong with what goes along with a written reply: the field, and what to do."""
+    if deed.action is None:
+        if deed.target is not None or deed.args:
+            yield "action", "is missing; a target or args belong to an action"
+        return
+    if deed.action not in sheet.actions:
+        allowed = ", ".join(sheet.actions) or "none"
+        yield "action", f"not one of the character's actions ({allowed})"
+        return
+    action = scene.actions.get(deed.action)
+    if action is None:
+        return
+    if action.target in ("none", "player"):
+        if deed.target is not None:
+            yield "target", f"a target of kind {action.target} is not written"
+    elif deed.target not in target_ids(action, scene):
+        yield "target", f"is not a declared {action.target} for this action"
+    for error in jsonschema.Draft202012Validator(action.schema_of_args()).iter_errors(deed.args):
+        yield "args", error.message

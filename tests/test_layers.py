@@ -152,7 +152,7 @@ TORCH_PROCESS = {
 }
 """What runs in processes of its own only, so that the server needs no torch."""
 IO_MODULES = {"socket", "sqlite3", "pathlib", "os", "subprocess", "time", "fastapi", "threading"}
-LONGEST = {"npcserver.protocol": 720}
+LONGEST = {"npcserver.protocol": 700}
 
 
 def path_of(module: str) -> Path:

@@ -27,7 +27,7 @@ from finetune.records import (
     plain_stage,
     sentences,
 )
-from npcserver.dialogues import STRANGER
+from npcserver.prompt import WORDING
 from npcserver.sheets import Action
 
 MOST_ACTIONS = 24  # what a scene may declare
@@ -162,7 +162,7 @@ def _turns(
     # A reply stands where the dialogue before it ended.
     wanted = {len(step.dialogue): step for step in entry.steps}
     player = fitting(entry.player.persona.get("name", ""))
-    player = STRANGER["en"] if player in ("", name) else player
+    player = WORDING["en"].stranger if player in ("", name) else player
     turns = []
     for at, line in enumerate(said):
         if line.speaker == "player":

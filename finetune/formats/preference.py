@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from finetune.formats.base import Faults, Read, Reader, json_lines, validated
 from finetune.formats.scenes import stage_of
 from finetune.records import PLAYER, Conversation, Name, Rating, Stage, Turn, Words
-from npcserver.dialogues import STRANGER
 from npcserver.errors import SceneError
 from npcserver.fields import Id
 from npcserver.library import load_scene
+from npcserver.prompt import WORDING
 
 
 class _Pair(BaseModel):
@@ -67,7 +67,7 @@ def _conversations(
     if pair.emotion is not None and pair.emotion not in stage.scene.emotions:
         faults.add(source, f"emotion: one of {', '.join(stage.scene.emotions)} is wanted")
         return
-    name = pair.player or STRANGER[stage.scene.language]
+    name = pair.player or WORDING[stage.scene.language].stranger
     asked = Turn(speaker=PLAYER, name=name, text=pair.line, source=source)
     rated: tuple[tuple[str, Rating], ...] = ((pair.liked, "good"), (pair.disliked, "bad"))
     for text, rating in rated:

@@ -9,9 +9,10 @@ from ruamel.yaml import YAML
 
 from finetune.formats.base import Faults, Read
 from finetune.records import NONE, PLAYER, Act, Conversation, Persona, Stage, Turn
-from npcserver.dialogues import STRANGER, Dialogue, Line, Written, speaker
+from npcserver.dialogues import Dialogue, Line, Written, speaker
 from npcserver.errors import SceneError
 from npcserver.library import LoadedScene, load_scene
+from npcserver.prompt import WORDING
 from npcserver.sheets import Example
 
 
@@ -55,7 +56,10 @@ def stage_of(loaded: LoadedScene) -> Stage:
 
 def _example(loaded: LoadedScene, npc: str, example: Example, source: str) -> list[Turn]:
     asked = Turn(
-        speaker=PLAYER, name=STRANGER[loaded.scene.language], text=example.line, source=source
+        speaker=PLAYER,
+        name=WORDING[loaded.scene.language].stranger,
+        text=example.line,
+        source=source,
     )
     act = (
         Act(name=example.action, target=example.target, args=example.args)
@@ -75,7 +79,7 @@ def _example(loaded: LoadedScene, npc: str, example: Example, source: str) -> li
 
 def _converse(loaded: LoadedScene, stage: Stage, written: Written) -> Conversation:
     dialogue, source = written.dialogue, written.source
-    player = dialogue.player or STRANGER[loaded.scene.language]
+    player = dialogue.player or WORDING[loaded.scene.language].stranger
     turns = [_turn(loaded, dialogue, player, line, source) for line in dialogue.turns]
     return Conversation(
         stage=stage,
